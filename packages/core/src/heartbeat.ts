@@ -1,0 +1,67 @@
+import type { Cancel, Clock } from './clock.js'
+import { defaults } from './limits.js'
+
+export interface HeartbeatOptions {
+  clock: Clock
+  /** Asks the other end for a sign of life. */
+  ping(): void
+  /** The other end gave none: the link is dead. */
+  dead(): void
+  /** @default 25000 */
+  heartbeatMs?: number | undefined
+  /** @default 2 */
+  missedHeartbeats?: number | undefined
+  /** @default 5000 */
+  probeMs?: number | undefined
+}
+
+export interface Heartbeat {
+  /** Anything was received. */
+  heard(): void
+  stop(): void
+}
+
+/**
+ * Finds dead links: a ping each interval, and after `missedHeartbeats` intervals of silence one probe that must be
+ * answered within `probeMs`. A timer that fires late (sleep, throttled tab) proves nothing about the other end, so it
+ * leads to a probe, never to a verdict.
+ */
+export function createHeartbeat({
+  clock,
+  ping,
+  dead,
+  heartbeatMs = defaults.heartbeatMs,
+  missedHeartbeats = defaults.missedHeartbeats,
+  probeMs = defaults.probeMs,
+}: HeartbeatOptions): Heartbeat {
+  let heard = true
+  let missed = 0
+  let cancel: Cancel
+
+  const wait = (ms: number, due: (late: boolean) => void) => {
+    const expected = clock.now() + ms
+    cancel = clock.after(ms, () => due(clock.now() - expected > ms / 2))
+  }
+  const beat = (late: boolean) => {
+    missed = heard || late ? 0 : missed + 1
+    heard = false
+    if (late || missed >= missedHeartbeats) return probe()
+    ping()
+    wait(heartbeatMs, beat)
+  }
+  const probe = () => {
+    ping()
+    wait(probeMs, (late) => {
+      if (heard) wait(Math.max(0, heartbeatMs - probeMs), beat)
+      else if (late) probe()
+      else dead()
+    })
+  }
+  wait(heartbeatMs, beat)
+  return {
+    heard: () => {
+      heard = true
+    },
+    stop: () => cancel(),
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * The defaults of every bound, wait and retry, in one place. Options of the same name change them.
+ * The table in PROTOCOL.md is compared with this by a test.
+ */
+export const defaults = {
+  /** Silence after which a ping is sent. Load balancers commonly cut at 60 s. */
+  heartbeatMs: 25_000,
+  /** Pings in a row that may stay unanswered before the last probe. */
+  missedHeartbeats: 2,
+  /** How long the last probe waits for any sign of life. */
+  probeMs: 5_000,
+  /** How long a long poll is held open. */
+  pollWaitMs: 25_000,
+  /** How long a session outlives its last link. */
+  resumeWindowMs: 60_000,
+  /** A link must say hello or attach, and a new session be attached, within this. */
+  helloTimeoutMs: 5_000,
+  /** A session that was opened but never attached ends after this. */
+  unattachedMs: 10_000,
+  /** First ceiling of the full-jitter backoff. */
+  backoffMs: 500,
+  /** Highest ceiling of the backoff. */
+  maxBackoffMs: 20_000,
+  /** A link must count within this, else the next transport is tried. */
+  linkTimeoutMs: 2_000,
+  /** Frames kept for replay, per session. */
+  outboxFrames: 1_000,
+  /** Bytes kept for replay, per session. */
+  outboxBytes: 1_048_576,
+  /** Publications kept per channel on a node. */
+  ringSize: 100,
+  /** Largest frame, header and payload together. */
+  frameBytes: 65_536,
+  /** Subscriptions per session. */
+  subscriptions: 200,
+  /** Operations of one session that may be unanswered. */
+  operations: 1_000,
+  /** Frames in one uplink request. */
+  uplinkFrames: 100,
+  /** Operations a client keeps while they wait or are unanswered. */
+  queueSize: 1_000,
+  /** Bytes of those operations. */
+  queueBytes: 1_048_576,
+  /** How long after expiry a token still serves the link that it opened. */
+  tokenGraceMs: 25_000,
+  /** Within this a repeated publication id is recognised. */
+  dedupWindowMs: 120_000,
+  /** How long a request waits for its reply, both directions. */
+  requestTimeoutMs: 10_000,
+  /** How long a publication may wait and be retried. */
+  publishTimeoutMs: 30_000,
+  /** Bytes waiting in a link's socket above which it counts as blocked. */
+  highWaterBytes: 262_144,
+} as const

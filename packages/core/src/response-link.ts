@@ -1,0 +1,85 @@
+import type { Cancel, Clock } from './clock.js'
+import type { ErrorCode } from './errors.js'
+import { encodeEvent } from './event-stream.js'
+import type { EncodedFrame } from './frame.js'
+import { statusOf, streamHeaders, type ResponseLike } from './http-frames.js'
+import type { Link, LinkHandler } from './link.js'
+
+export interface ResponseLinkOptions {
+  transport: string
+  response: ResponseLike
+  /** Headers that the application has set so far. */
+  headers: Record<string, string | string[] | number | undefined>
+  highWaterBytes: number
+  /** Encodes a frame once for every link that carries it. @default encodeEvent */
+  encode?: (frame: EncodedFrame) => string | Uint8Array
+  /** Ends with its first batch, or after so long: a long poll. */
+  poll?: { clock: Clock; waitMs: number }
+}
+
+export interface ResponseLink extends Link {
+  /** Who hears of this link; at once, before anything else happens. */
+  handler: LinkHandler | undefined
+  /** The connection below is gone. */
+  lost(): void
+}
+
+/** A link over one HTTP response. The way up is somebody else's. */
+export function createResponseLink({
+  transport,
+  response,
+  headers,
+  highWaterBytes,
+  encode = encodeEvent,
+  poll,
+}: ResponseLinkOptions): ResponseLink {
+  let started = false
+  let over = false
+  let ending = false
+  let cancelWait: Cancel = () => {}
+
+  const finish = (code: ErrorCode, reason: string) => {
+    if (over) return
+    over = true
+    cancelWait()
+    link.handler?.closed(code, reason)
+  }
+  const start = (first?: EncodedFrame) => {
+    started = true
+    response.writeHead(statusOf(first), { ...headers, ...streamHeaders })
+  }
+  const end = (code: ErrorCode, reason: string) => {
+    if (over) return
+    if (!started) start()
+    response.end()
+    finish(code, reason)
+  }
+  const endSoon = () => {
+    if (ending) return
+    ending = true
+    queueMicrotask(() => end('link-lost', 'the poll is answered'))
+  }
+
+  const link: ResponseLink = {
+    handler: undefined,
+    transport,
+    get bufferedBytes() {
+      return response.writableLength
+    },
+    send(frames) {
+      if (over) return true
+      const answer = !started
+      if (answer) start(frames[0])
+      // Text and bytes may stand side by side; each is written as it is, and the kernel sees one write per turn.
+      for (const frame of frames) response.write(encode(frame))
+      if (!poll) return response.writableLength < highWaterBytes
+      // The first frame answers the request, whatever else comes completes the poll.
+      if (!answer || poll.waitMs === 0) endSoon()
+      else cancelWait = poll.clock.after(poll.waitMs, () => end('link-lost', 'nothing came'))
+      return answer && poll.waitMs > 0
+    },
+    close: (code, reason = '') => end(code, reason),
+    lost: () => finish('link-lost', 'the connection is gone'),
+  }
+  return link
+}

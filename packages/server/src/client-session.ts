@@ -1,0 +1,272 @@
+import {
+  codeOf,
+  decodeData,
+  encodeData,
+  encodeFrame,
+  EverwireError,
+  neverAttached,
+  randomBase32,
+  Session,
+  type AttachState,
+  type EncodedFrame,
+  type ErrorCode,
+  type Frame,
+  type Heartbeat,
+  type Link,
+} from '@everwire/core'
+import type { Reader } from './hub.js'
+
+/** Who a client is, as `authenticate` says. */
+export interface Identity {
+  /** Stable id of the user; null for anonymous ones, who have no channel of their own. */
+  userId: string | null
+  /** Whatever the hooks need to decide; the same shape at every attach. */
+  claims?: unknown
+  /** When the token ends, in milliseconds since 1970. */
+  expiresAt?: number
+}
+
+/** One client's conversation, as hooks and methods see it. It outlives its links. */
+export interface ClientSession {
+  /** Public id: fit for logs and for `except`, tells nothing about the secret. */
+  readonly id: string
+  readonly userId: string | null
+  readonly claims: unknown
+  /** Name of the transport at hand; undefined while there is none. */
+  readonly transport: string | undefined
+  /**
+   * Asks the client, which answers by a handler of the same name.
+   * Rejects with an EverwireError: what the client answered, `timeout`, or `outcome-unknown` when the session ends.
+   */
+  request(method: string, input?: unknown, options?: { timeoutMs?: number }): Promise<unknown>
+  /** Ends the session; the client is told the code. @default code `closed` */
+  end(code?: ErrorCode, reason?: string): void
+}
+
+/** What a session needs of the node that owns it. */
+export interface SessionHost {
+  readonly requestTimeoutMs: number
+  after(ms: number, run: () => void): () => void
+  schedule(flush: () => void): void
+  /** A session frame that asks for something, with its number. */
+  operation(session: ServerSession, frame: Frame, number: number): void
+  ended(session: ServerSession, code: ErrorCode, reason: string): void
+}
+
+export interface ServerSessionOptions {
+  secret: string
+  nodeId: string
+  identity: Identity
+  outboxFrames: number
+  outboxBytes: number
+  host: SessionHost
+}
+
+interface PendingRequest {
+  resolve(value: unknown): void
+  reject(error: EverwireError): void
+  cancel(): void
+}
+
+/** A session on the node that owns it. */
+export class ServerSession implements ClientSession, Reader {
+  readonly id = randomBase32(16)
+  readonly secret: string
+  /** What the client calls it: a bearer credential. */
+  readonly token: string
+  readonly core: Session
+  /** Names on the bus of the channels that it reads. */
+  readonly channels = new Map<string, string>()
+  readonly #host: SessionHost
+  readonly #roomFrames: number
+  readonly #roomBytes: number
+  readonly #requests = new Map<number, PendingRequest>()
+  readonly #lanes = new Map<string, Promise<void>>()
+  #waiting: (() => void)[] = []
+  #identity: Identity
+  #operations = 0
+  attachState: AttachState = neverAttached
+  /** Watches the link at hand. */
+  heartbeat: Heartbeat | undefined
+
+  constructor({ secret, nodeId, identity, outboxFrames, outboxBytes, host }: ServerSessionOptions) {
+    this.secret = secret
+    this.token = `${nodeId}.${secret}`
+    this.#identity = identity
+    this.#host = host
+    this.#roomFrames = outboxFrames / 2
+    this.#roomBytes = outboxBytes / 2
+    this.core = new Session(
+      { outboxFrames, outboxBytes, overflow: 'evict', schedule: (flush) => host.schedule(flush) },
+      {
+        frame: (frame, number) => this.#frame(frame, number),
+        acknowledged: () => this.#wake(),
+        heard: () => this.heartbeat?.heard(),
+        ended: (code, reason) => this.#ended(code, reason),
+      },
+    )
+  }
+
+  get userId(): string | null {
+    return this.#identity.userId
+  }
+  get claims(): unknown {
+    return this.#identity.claims
+  }
+  get identity(): Identity {
+    return this.#identity
+  }
+  set identity(identity: Identity) {
+    this.#identity = identity
+  }
+  get transport(): string | undefined {
+    return this.core.link?.transport
+  }
+  /** Operations that have no answer yet. */
+  get operations(): number {
+    return this.#operations
+  }
+
+  /** This session as hooks would see it under another identity. */
+  as(identity: Identity): ClientSession {
+    return {
+      id: this.id,
+      userId: identity.userId,
+      claims: identity.claims,
+      transport: this.transport,
+      request: (...args) => this.request(...args),
+      end: (...args) => this.end(...args),
+    }
+  }
+
+  send(frame: EncodedFrame): void {
+    if (!this.core.ended) this.core.send(frame)
+  }
+
+  async room(): Promise<void> {
+    while (!this.core.ended && !this.#hasRoom())
+      await new Promise<void>((resolve) => this.#waiting.push(resolve))
+  }
+
+  removed(key: string, channel: string, error: unknown): void {
+    this.channels.delete(key)
+    this.core.eraseWhere((frame) => frame.channel === key)
+    this.send(encodeFrame(['unsub', channel, codeOf(error)]))
+  }
+
+  /** Goes on over a link: welcomes, then replays. */
+  attach(link: Link, welcome: EncodedFrame, cursor: number): void {
+    const old = this.core.link
+    this.core.acknowledge(cursor)
+    link.send([welcome])
+    this.core.bind(link, { receiveFrom: this.core.received + 1, sendFrom: cursor + 1 })
+    old?.send([encodeFrame(['superseded'])])
+    old?.close('superseded')
+    this.#wake()
+  }
+
+  drained(link: Link): void {
+    this.core.drained(link)
+    this.#wake()
+  }
+
+  /** Runs what concerns one channel one after the other, in order of arrival; different channels side by side. */
+  lane(key: string, run: () => Promise<void>): Promise<void> {
+    const turn = (this.#lanes.get(key) ?? Promise.resolve()).then(run)
+    const settled = turn.catch(() => {})
+    this.#lanes.set(key, settled)
+    void settled.then(() => {
+      if (this.#lanes.get(key) === settled) this.#lanes.delete(key)
+    })
+    return turn
+  }
+
+  /** Answers operation `number` exactly once: with the frame that `run` makes, or the error that it throws. */
+  async answer(number: number, run: () => Promise<EncodedFrame | undefined>): Promise<void> {
+    this.#operations++
+    try {
+      const frame = await run()
+      if (frame) this.send(frame)
+    } catch (error) {
+      this.send(errorFrame(number, error))
+      if (codeOf(error) === 'internal') throw error
+    } finally {
+      this.#operations--
+    }
+  }
+
+  request(
+    method: string,
+    input?: unknown,
+    { timeoutMs = this.#host.requestTimeoutMs }: { timeoutMs?: number } = {},
+  ): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const { data, binary } = encodeData(input)
+      const number = this.core.send(encodeFrame(['req', method, timeoutMs], data, { binary }))
+      const cancel = this.#host.after(timeoutMs, () => {
+        this.#requests.delete(number)
+        reject(new EverwireError('timeout', `the client did not answer ${method} within ${timeoutMs} ms`))
+      })
+      this.#requests.set(number, { resolve, reject, cancel })
+    })
+  }
+
+  end(code: ErrorCode = 'closed', reason = ''): void {
+    this.core.end(code, reason)
+  }
+
+  #frame(frame: Frame, number: number): void {
+    const [kind, to] = frame.header
+    if (kind === 'reply' || kind === 'err') this.#answered(frame, to as number)
+    else this.#host.operation(this, frame, number)
+  }
+
+  #answered(frame: Frame, to: number): void {
+    const request = this.#requests.get(to)
+    if (!request) return
+    this.#requests.delete(to)
+    request.cancel()
+    const [kind, , code, message] = frame.header
+    try {
+      if (kind === 'reply') request.resolve(decodeData(frame))
+      else
+        request.reject(
+          new EverwireError(code as ErrorCode, (message as string | null) ?? 'the client refused'),
+        )
+    } catch (error) {
+      request.reject(error as EverwireError)
+    }
+  }
+
+  #ended(code: ErrorCode, reason: string): void {
+    for (const { reject, cancel } of this.#requests.values()) {
+      cancel()
+      reject(new EverwireError('outcome-unknown', 'the session ended before the client answered'))
+    }
+    this.#requests.clear()
+    this.#wake(true)
+    this.#host.ended(this, code, reason)
+  }
+
+  #hasRoom(): boolean {
+    const { core } = this
+    return (
+      core.link !== undefined && core.outboxFrames <= this.#roomFrames && core.outboxBytes <= this.#roomBytes
+    )
+  }
+
+  #wake(always = false): void {
+    if (this.#waiting.length === 0 || !(always || this.#hasRoom())) return
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const resolve of waiting) resolve()
+  }
+}
+
+/** An error as the answer to an operation; what is not ours says nothing of the inside. */
+export function errorFrame(number: number, error: unknown): EncodedFrame {
+  const code = codeOf(error)
+  const message = error instanceof EverwireError ? error.message : 'the server failed'
+  const retryAfterMs = error instanceof EverwireError ? error.retryAfterMs : undefined
+  return encodeFrame(['err', number, code, message, ...(retryAfterMs === undefined ? [] : [retryAfterMs])])
+}

@@ -1,0 +1,269 @@
+import {
+  assertVersion,
+  codeOf,
+  createHeartbeat,
+  encodeFrame,
+  EverwireError,
+  judgeAttach,
+  readAttach,
+  type AttachRequest,
+  type Cancel,
+  type Clock,
+  type ErrorCode,
+  type Frame,
+  type Heartbeat,
+  type Link,
+  type LinkHandler,
+  type ServerHandshake,
+  type TransportOffer,
+  type Welcome,
+} from '@everwire/core'
+import type { Identity, ServerSession } from './client-session.js'
+import type { Operations } from './operations.js'
+import type { Sessions } from './sessions.js'
+
+/** What `authenticate` is told. */
+export interface Credentials {
+  token: string | undefined
+  /** The HTTP request that brought it: a Fastify request. */
+  request: unknown
+  /** Name of the transport; `session` for the request that only opens a session. */
+  transport: string
+}
+
+export interface GatewayOptions {
+  nodeId: string
+  clock: Clock
+  sessions: Sessions
+  operations: Operations
+  authenticate(credentials: Credentials): Promise<Identity>
+  offers(): TransportOffer[]
+  limits: Pick<
+    Welcome,
+    'heartbeatMs' | 'resumeWindowMs' | 'dedupWindowMs' | 'frameBytes' | 'ackFrames' | 'ackBytes'
+  > & { helloTimeoutMs: number; tokenGraceMs: number }
+  /** A link was refused, or broke the protocol: one line in the log. */
+  refused(link: Link, code: ErrorCode, error: unknown): void
+}
+
+/** Frames that may wait while their link is being authenticated. */
+const maxEarlyFrames = 100
+
+/** Where links arrive: hello, authentication, attach. Until a link has attached, nothing else is answered. */
+export class Gateway {
+  readonly #options: GatewayOptions
+
+  constructor(options: GatewayOptions) {
+    this.#options = options
+  }
+
+  accept(link: Link, handshake: ServerHandshake): LinkHandler {
+    const { clock, limits, sessions, refused } = this.#options
+    let session: ServerSession | undefined
+    let heartbeat: Heartbeat | undefined
+    let cancelExpiry: Cancel = () => {}
+    let early: Frame[] | undefined
+    let over = false
+    let told = false
+
+    const refuse = (error: unknown) => {
+      if (over) return
+      const code = codeOf(error)
+      told = true
+      refused(link, code, error)
+      const { message, retryAfterMs } = error instanceof EverwireError ? error : new EverwireError('internal')
+      link.send([
+        encodeFrame(['refuse', code, message, ...(retryAfterMs === undefined ? [] : [retryAfterMs])]),
+      ])
+      link.close(code, message)
+    }
+    const cancelHello = clock.after(limits.helloTimeoutMs, () =>
+      refuse(new EverwireError('hello-timeout', `no attach within ${limits.helloTimeoutMs} ms`)),
+    )
+
+    const attach = async (request: AttachRequest) => {
+      const attached = await this.#attach(link, handshake, request, () => over)
+      if (over || !attached) return
+      cancelHello()
+      session = attached
+      heartbeat = attached.heartbeat = createHeartbeat({
+        clock,
+        heartbeatMs: limits.heartbeatMs,
+        ping: () => attached.core.ping(),
+        dead: () => link.close('heartbeat-timeout', 'the client gave no sign of life'),
+      })
+      const { expiresAt } = attached.identity
+      if (expiresAt !== undefined)
+        cancelExpiry = afterWallClock(clock, expiresAt + limits.tokenGraceMs, () =>
+          refuse(new EverwireError('token-expired', 'the token has expired')),
+        )
+      const waiting = early ?? []
+      early = undefined
+      for (const frame of waiting) attached.core.receive(link, frame)
+    }
+
+    const first = (frame: Frame) => {
+      const [kind, fields] = frame.header as [string, Record<string, unknown>]
+      if (early) {
+        if (early.push(frame) > maxEarlyFrames)
+          throw new EverwireError('bad-frame', 'too many frames before the welcome')
+      } else if (kind === 'hello') {
+        assertVersion(fields)
+        const { nonce } = fields
+        link.send([encodeFrame(['hello', { v: 1, nonce, node: this.#options.nodeId }])])
+      } else if (kind === 'ping') link.send([encodeFrame(['pong', 0])])
+      else if (kind === 'attach') {
+        const request = readAttach(fields)
+        early = []
+        attach(request).catch(refuse)
+      } else throw new EverwireError('bad-frame', `a ${kind} frame came before attach`)
+    }
+
+    return {
+      receive: (frame) => {
+        if (over) return
+        try {
+          if (session) session.core.receive(link, frame)
+          else first(frame)
+        } catch (error) {
+          refuse(error)
+        }
+      },
+      drained: () => session?.drained(link),
+      closed: (code, reason) => {
+        over = true
+        if (isViolation(code) && !told) refused(link, code, new EverwireError(code, reason))
+        cancelHello()
+        cancelExpiry()
+        heartbeat?.stop()
+        if (!session) return
+        // The peer broke the protocol: what it sends next cannot be trusted to be counted right.
+        if (isViolation(code) && session.core.link === link) session.end(code, reason)
+        if (session.core.link !== link) return
+        session.core.unbind(link)
+        sessions.detached(session)
+      },
+    }
+  }
+
+  /** Opens a session without a link, to be attached within a short time. */
+  async open(
+    v: unknown,
+    token: unknown,
+    handshake: ServerHandshake,
+  ): Promise<{ session: string; userId: string | null }> {
+    const { sessions } = this.#options
+    assertVersion({ v })
+    if (token !== undefined && typeof token !== 'string')
+      throw new EverwireError('bad-frame', 'token must be a string')
+    const session = sessions.create(await this.#authenticate(token, handshake, 'session'))
+    return { session: session.token, userId: session.userId }
+  }
+
+  /** Frames that came in a request of their own. @returns how many of the client's frames are applied */
+  uplink(fields: Readonly<Record<string, unknown>>, frames: readonly Frame[]): number {
+    const { session: id, first } = fields
+    if (typeof id !== 'string' || !Number.isSafeInteger(first) || (first as number) < 1)
+      throw new EverwireError('bad-frame', 'uplink: session must be an id and first a whole number from 1')
+    const session = this.#options.sessions.find(id)
+    const { expiresAt } = session.identity
+    if (expiresAt !== undefined && expiresAt + this.#options.limits.tokenGraceMs <= Date.now())
+      throw new EverwireError('token-expired', 'the token has expired')
+    return session.core.apply(first as number, frames)
+  }
+
+  async #authenticate(
+    token: string | undefined,
+    { request }: ServerHandshake,
+    transport: string,
+  ): Promise<Identity> {
+    const identity = await this.#options.authenticate({ token, request, transport })
+    if (identity.expiresAt !== undefined && identity.expiresAt <= Date.now())
+      throw new EverwireError('token-expired', 'the token has expired')
+    return identity
+  }
+
+  /** @returns undefined when the link went away meanwhile */
+  async #attach(
+    link: Link,
+    handshake: ServerHandshake,
+    request: AttachRequest,
+    isOver: () => boolean,
+  ): Promise<ServerSession | undefined> {
+    const { sessions, operations, nodeId, offers, limits } = this.#options
+    const { heartbeatMs, resumeWindowMs, dedupWindowMs, frameBytes, ackFrames, ackBytes } = limits
+    const identity = await this.#authenticate(request.token, handshake, link.transport)
+    if (isOver()) return undefined
+    const known = request.session === undefined ? undefined : sessions.find(request.session)
+    // Another user's session is answered like one that never was.
+    if (known && known.userId !== identity.userId)
+      throw new EverwireError('unknown-session', 'there is no such session on this node')
+    if (!known && (request.cursor > 0 || request.acked > 0))
+      throw new EverwireError('unknown-session', 'a new session has received nothing yet')
+
+    let denied = new Map<string, unknown>()
+    if (known && !isRepeat(known, request, identity)) {
+      if (judgeAttach(known.core, known.attachState, request) === 'stale') throw stale(known)
+      denied = await operations.denied(known, identity)
+      if (isOver()) return undefined
+    }
+
+    const session = known ?? sessions.create(identity)
+    if (session.core.ended) throw new EverwireError('unknown-session', 'the session has ended')
+    const verdict = judgeAttach(session.core, session.attachState, request)
+    if (verdict === 'stale') throw stale(session)
+    if (verdict === 'lost') {
+      session.end('unknown-session', 'what the client needs is not kept any more')
+      throw new EverwireError('unknown-session', 'what the client needs is not kept any more')
+    }
+
+    // From here on in one turn: the attach is accepted.
+    const { gen, place, poll, cursor } = request
+    session.identity = identity
+    session.attachState = { gen, place, poll }
+    for (const [key, error] of denied) operations.revoke(session, key, error)
+    sessions.attached(session)
+    const welcome: Welcome = {
+      session: session.token,
+      gen,
+      from: cursor + 1,
+      applied: session.core.received,
+      node: nodeId,
+      userId: session.userId,
+      heartbeatMs,
+      resumeWindowMs,
+      dedupWindowMs,
+      frameBytes,
+      ackFrames,
+      ackBytes,
+      transports: offers(),
+    }
+    // The next request of the same link knows all this already.
+    const brief = verdict === 'repeat' ? { gen, from: welcome.from, applied: welcome.applied } : welcome
+    session.attach(link, encodeFrame(['welcome', brief]), cursor)
+    return session
+  }
+}
+
+/** Same link, same claims: its subscriptions were authorized when it attached. */
+const isRepeat = ({ attachState, identity }: ServerSession, { gen, place }: AttachRequest, now: Identity) =>
+  gen === attachState.gen && place === attachState.place && sameClaims(identity.claims, now.claims)
+
+const sameClaims = (a: unknown, b: unknown) => a === b || JSON.stringify(a) === JSON.stringify(b)
+
+const stale = ({ attachState: { gen } }: ServerSession) =>
+  new EverwireError('stale', `attempt ${gen} or a later one is attached`)
+
+const violations: readonly string[] = ['bad-frame', 'unknown-frame', 'frame-too-large', 'numbering']
+const isViolation = (code: ErrorCode) => violations.includes(code)
+
+/** A token's end is told in wall-clock time; timers are bounded to 2^31 ms. */
+function afterWallClock(clock: Clock, at: number, run: () => void): Cancel {
+  let cancel: Cancel
+  const wait = () => {
+    const ms = at - Date.now()
+    cancel = ms <= 0 ? clock.after(0, run) : clock.after(Math.min(ms, 2 ** 31 - 1), wait)
+  }
+  wait()
+  return () => cancel()
+}

@@ -1,0 +1,8 @@
+export type { ChannelOptions, PublishAttempt } from './channel-rules.js'
+export type { ClientSession, Identity } from './client-session.js'
+export type { Credentials } from './gateway.js'
+export { memoryBus, type MemoryBusOptions } from './memory-bus.js'
+export type { Method, MethodContext } from './methods.js'
+export type { EverwireOptions } from './options.js'
+export { everwire, type Everwire, type PublishOptions } from './plugin.js'
+export { EverwireError, type ErrorCode } from '@everwire/core'

@@ -1,0 +1,200 @@
+import { createHash } from 'node:crypto'
+import {
+  assertChannelName,
+  decodeData,
+  encodeData,
+  encodeFrame,
+  EverwireError,
+  type EncodedFrame,
+  type Frame,
+  type Position,
+} from '@everwire/core'
+import { errorFrame, type ClientSession, type Identity, type ServerSession } from './client-session.js'
+import type { Hub } from './hub.js'
+import type { Methods } from './methods.js'
+
+export interface OperationsOptions {
+  hub: Hub
+  methods: Methods
+  maxSubscriptions: number
+  maxOperations: number
+  requestTimeoutMs: number
+  frameBytes: number
+  /** An operation failed for a reason that is ours. */
+  failed(session: ServerSession, error: unknown): void
+}
+
+const maxEventLength = 100
+const maxIdLength = 100
+const historyMethod = 'everwire:history'
+const historyLimit = { default: 50, most: 1_000 }
+
+/** What a client may ask for: every operation gets exactly one answer, a result or an error. */
+export class Operations {
+  readonly #options: OperationsOptions
+
+  constructor(options: OperationsOptions) {
+    this.#options = options
+  }
+
+  execute(session: ServerSession, frame: Frame, number: number): void {
+    if (session.operations >= this.#options.maxOperations) {
+      const error = new EverwireError(
+        'too-many-operations',
+        `${session.operations} operations have no answer yet`,
+      )
+      return session.send(errorFrame(number, error))
+    }
+    session
+      .answer(number, () => this.#run(session, frame, number))
+      .catch((error: unknown) => this.#options.failed(session, error))
+  }
+
+  /** Asks again, as another identity, for every channel of a session. @returns why, by key, for those now denied */
+  async denied(session: ServerSession, identity: Identity): Promise<Map<string, unknown>> {
+    const view = session.as(identity)
+    const asked = new Set<string>()
+    const denied = new Map<string, unknown>()
+    const next = () => [...session.channels].find(([key]) => !asked.has(key))
+    // Channels may be joined while the hooks are asked; at the end every one has been asked for.
+    for (let channel = next(); channel; channel = next()) {
+      const [key, name] = channel
+      asked.add(key)
+      await this.#mayRead(view, key, name).catch((error: unknown) => denied.set(key, error))
+    }
+    return denied
+  }
+
+  /** Takes a subscription back, with everything of it that waits to be sent. */
+  revoke(session: ServerSession, key: string, error: unknown): void {
+    const channel = session.channels.get(key)
+    if (channel === undefined) return
+    this.#options.hub.unsubscribe(session, key)
+    session.removed(key, channel, error)
+  }
+
+  async #run(session: ServerSession, frame: Frame, number: number): Promise<EncodedFrame | undefined> {
+    const [kind, name] = frame.header as [string, string]
+    if (kind === 'req') return await this.#request(session, frame, number)
+    if (kind !== 'sub' && kind !== 'unsub' && kind !== 'pub') {
+      session.end('bad-frame', `a client sends no ${kind}`)
+      return undefined
+    }
+    assertChannelName(name)
+    const key = this.#options.hub.resolve(session, name)
+    let answer: EncodedFrame | undefined
+    // In the order of arrival, so that a publication cannot overtake another of the same channel.
+    await session.lane(key, async () => {
+      if (session.core.ended) return
+      if (kind === 'sub') await this.#subscribe(session, key, frame, number)
+      else if (kind === 'unsub') answer = this.#unsubscribe(session, key, number)
+      else answer = await this.#publish(session, key, frame, number)
+    })
+    return answer
+  }
+
+  async #subscribe(session: ServerSession, key: string, { header }: Frame, number: number): Promise<void> {
+    const [, channel, epoch, offset] = header as [string, string, string?, number?]
+    const { hub, maxSubscriptions } = this.#options
+    if (!session.channels.has(key) && session.channels.size >= maxSubscriptions)
+      throw new EverwireError('too-many-subscriptions', `a session may read ${maxSubscriptions} channels`)
+    await this.#mayRead(session, key, channel)
+    if (session.core.ended) return
+    session.channels.set(key, channel)
+    const from = typeof epoch === 'string' && typeof offset === 'number' ? { epoch, offset } : undefined
+    try {
+      // The answer goes out before the first publication does, in the same turn.
+      await hub.subscribe(session, key, from, (start) => session.send(acknowledgement(number, start)))
+    } catch (error) {
+      session.channels.delete(key)
+      throw error
+    }
+  }
+
+  #unsubscribe(session: ServerSession, key: string, number: number): EncodedFrame {
+    session.channels.delete(key)
+    this.#options.hub.unsubscribe(session, key)
+    return acknowledgement(number)
+  }
+
+  async #publish(session: ServerSession, key: string, frame: Frame, number: number): Promise<EncodedFrame> {
+    const [, channel, event, id, retried] = frame.header as [string, string, string, string?, number?]
+    if (event.length === 0 || event.length > maxEventLength)
+      throw new EverwireError('bad-payload', `an event name has 1 to ${maxEventLength} characters`)
+    if (id && id.length > maxIdLength)
+      throw new EverwireError('bad-payload', `a publication id has at most ${maxIdLength} characters`)
+    const { hub } = this.#options
+    const rule = hub.rule(key)
+    // Checked once, here at the edge: nodes and readers pass the payload on as it is.
+    const data = decodeData(frame)
+    const allowed =
+      typeof rule.publish === 'function'
+        ? await rule.publish(session, channel, { event, data })
+        : rule.publish
+    if (!allowed) throw new EverwireError('forbidden', `publishing to ${channel} is not allowed`)
+    if (retried && !rule.history)
+      throw new EverwireError(
+        'outcome-unknown',
+        'a live publication is not sent twice: the first may have arrived',
+      )
+    const userId = rule.showPublisher && session.userId !== null ? session.userId : undefined
+    const message = { event, data: frame.data, binary: frame.binary || undefined, userId }
+    return acknowledgement(
+      number,
+      await hub.publish(key, message, id ? scopedId(session, key, id) : undefined),
+    )
+  }
+
+  async #request(session: ServerSession, frame: Frame, number: number): Promise<EncodedFrame> {
+    const [, method, timeoutMs] = frame.header as [string, string, number?]
+    const { methods, requestTimeoutMs, frameBytes } = this.#options
+    const input = decodeData(frame)
+    if (method === historyMethod) return encodeFrame(['reply', number], await this.#history(session, input))
+    // The client may shorten the time, never prolong it.
+    const wait = Math.min(timeoutMs ?? requestTimeoutMs, requestTimeoutMs)
+    const { data, binary } = encodeData(await methods.call(method, session, input, wait))
+    const reply = encodeFrame(['reply', number], data, { binary })
+    if (reply.bytes > frameBytes)
+      throw new EverwireError(
+        'frame-too-large',
+        `the reply has ${reply.bytes} bytes, the limit is ${frameBytes}`,
+      )
+    return reply
+  }
+
+  async #history(session: ServerSession, input: unknown): Promise<string> {
+    const { channel, before, limit = historyLimit.default } = (input ?? {}) as Record<string, unknown>
+    if (typeof channel !== 'string')
+      throw new EverwireError('bad-payload', 'history: channel must be a string')
+    for (const value of [before ?? 0, limit])
+      if (!Number.isSafeInteger(value) || (value as number) < 0)
+        throw new EverwireError('bad-payload', 'history: before and limit must be whole numbers')
+    assertChannelName(channel)
+    const { hub, frameBytes } = this.#options
+    const key = hub.resolve(session, channel)
+    await this.#mayRead(session, key, channel)
+    const range = {
+      before: before as number | undefined,
+      limit: Math.min(limit as number, historyLimit.most),
+    }
+    return await hub.history(key, range, session, frameBytes - 1_024)
+  }
+
+  async #mayRead(session: ClientSession, key: string, channel: string): Promise<void> {
+    const { subscribe } = this.#options.hub.rule(key)
+    const allowed = typeof subscribe === 'function' ? await subscribe(session, channel) : subscribe
+    if (!allowed) throw new EverwireError('forbidden', `reading ${channel} is not allowed`)
+  }
+}
+
+const acknowledgement = (number: number, position?: Position): EncodedFrame =>
+  encodeFrame(['ack', number, ...(position ? [position.epoch, position.offset] : [])])
+
+/**
+ * Ids are recognised per stream, so a bare client id would let another user's or channel's publication be swallowed
+ * with a success. Never derived from the session: a retry may come from the next one.
+ */
+const scopedId = (session: ServerSession, key: string, id: string): string =>
+  createHash('sha256')
+    .update(JSON.stringify([session.userId, key, id]))
+    .digest('base64url')

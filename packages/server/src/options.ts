@@ -1,0 +1,108 @@
+import { defaults, systemClock, type Bus, type Clock, type ServerTransport } from '@everwire/core'
+import type { FastifyInstance } from 'fastify'
+import type { Identity } from './client-session.js'
+import type { Credentials } from './gateway.js'
+import { memoryBus } from './memory-bus.js'
+
+export interface EverwireOptions {
+  /** Path that everything stands under. @default '/everwire' */
+  prefix?: string
+  /** The transports on offer, the server halves. */
+  transports: readonly ServerTransport<FastifyInstance>[]
+  /**
+   * Says who a client is, at every attach. Throw an EverwireError to refuse with its code (`unauthorized`,
+   * `token-expired`); return null to refuse as `unauthorized`. For a public service return `{ userId: null }`.
+   */
+  authenticate(credentials: Credentials): Identity | null | Promise<Identity | null>
+  /** What joins nodes. @default in process */
+  bus?: Bus
+  /** Origins of pages on other hosts that may connect, exactly as browsers send them: `https://app.example.com`. @default none */
+  origins?: readonly string[]
+  /** @default 25000 */
+  heartbeatMs?: number
+  /** How long a long poll is held. @default 25000 */
+  pollWaitMs?: number
+  /** How long a session outlives its last link. @default 60000 */
+  resumeWindowMs?: number
+  /** A link must attach within this. @default 5000 */
+  helloTimeoutMs?: number
+  /** A session that was opened but never attached ends after this. @default 10000 */
+  unattachedMs?: number
+  /** Frames kept for replay, per session. @default 1000 */
+  outboxFrames?: number
+  /** Bytes kept for replay, per session. @default 1048576 */
+  outboxBytes?: number
+  /** Publications kept per channel on a node. @default 100 */
+  ringSize?: number
+  /** Largest frame in bytes. @default 65536 */
+  frameBytes?: number
+  /** Channels per session. @default 200 */
+  maxSubscriptions?: number
+  /** Operations of one session that may be unanswered. @default 1000 */
+  maxOperations?: number
+  /** Sessions per node. @default 100000 */
+  maxSessions?: number
+  /** How long after its expiry a token still serves the link that it opened. @default 25000 */
+  tokenGraceMs?: number
+  /** How long requests wait for their reply, in both directions. @default 10000 */
+  requestTimeoutMs?: number
+  /** Within this a repeated publication id is recognised; the bus must agree. @default 120000 */
+  dedupWindowMs?: number
+  /** Bytes waiting in a socket above which its link counts as blocked. @default 262144 */
+  highWaterBytes?: number
+  /** @default the system's */
+  clock?: Clock
+}
+
+/** Options with every default filled in. */
+export type Settings = Required<EverwireOptions>
+
+/** @throws TypeError naming the option and what it must be */
+export function readOptions(options: EverwireOptions): Settings {
+  const { transports, authenticate, prefix = '/everwire' } = options
+  if (!Array.isArray(transports) || transports.length === 0)
+    throw new TypeError('everwire: transports must name at least one transport, as in [webSocket(), sse()]')
+  const names = transports.map(({ name }) => name as string)
+  if (new Set(names).size < names.length)
+    throw new TypeError(`everwire: a transport is there twice: ${names.join(', ')}`)
+  if (typeof authenticate !== 'function')
+    throw new TypeError(
+      'everwire: authenticate must say who a client is; for a public service: authenticate: () => ({ userId: null })',
+    )
+  if (!/^(\/[\w.~-]+)+$/.test(prefix))
+    throw new TypeError(`everwire: prefix must be a path such as /everwire: ${prefix}`)
+  for (const origin of options.origins ?? [])
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin)
+      throw new TypeError(
+        `everwire: origins must be as browsers send them, as in https://app.example.com: ${origin}`,
+      )
+  const settings: Settings = {
+    prefix,
+    transports,
+    authenticate,
+    origins: options.origins ?? [],
+    clock: options.clock ?? systemClock,
+    bus: options.bus ?? memoryBus({ clock: options.clock, dedupWindowMs: options.dedupWindowMs }),
+    heartbeatMs: options.heartbeatMs ?? defaults.heartbeatMs,
+    pollWaitMs: options.pollWaitMs ?? defaults.pollWaitMs,
+    resumeWindowMs: options.resumeWindowMs ?? defaults.resumeWindowMs,
+    helloTimeoutMs: options.helloTimeoutMs ?? defaults.helloTimeoutMs,
+    unattachedMs: options.unattachedMs ?? defaults.unattachedMs,
+    outboxFrames: options.outboxFrames ?? defaults.outboxFrames,
+    outboxBytes: options.outboxBytes ?? defaults.outboxBytes,
+    ringSize: options.ringSize ?? defaults.ringSize,
+    frameBytes: options.frameBytes ?? defaults.frameBytes,
+    maxSubscriptions: options.maxSubscriptions ?? defaults.subscriptions,
+    maxOperations: options.maxOperations ?? defaults.operations,
+    maxSessions: options.maxSessions ?? 100_000,
+    tokenGraceMs: options.tokenGraceMs ?? defaults.tokenGraceMs,
+    requestTimeoutMs: options.requestTimeoutMs ?? defaults.requestTimeoutMs,
+    dedupWindowMs: options.dedupWindowMs ?? defaults.dedupWindowMs,
+    highWaterBytes: options.highWaterBytes ?? defaults.highWaterBytes,
+  }
+  for (const [name, value] of Object.entries(settings))
+    if (typeof value === 'number' && (!Number.isSafeInteger(value) || value < 1))
+      throw new TypeError(`everwire: ${name} must be a whole number from 1, it is ${value}`)
+  if (settings.frameBytes < 2_048) throw new TypeError('everwire: frameBytes must be 2048 or more')
+  return settings
+}

@@ -1,0 +1,219 @@
+import {
+  assertChannelName,
+  encodeData,
+  EverwireError,
+  randomBase32,
+  type Bus,
+  type ErrorCode,
+  type Position,
+  type TransportOffer,
+} from '@everwire/core'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { createChannelRules, type ChannelOptions } from './channel-rules.js'
+import type { ClientSession, Identity, ServerSession, SessionHost } from './client-session.js'
+import { createFlushScheduler } from './flush-scheduler.js'
+import { Gateway } from './gateway.js'
+import { Hub, userChannel } from './hub.js'
+import { createMethods, type Method } from './methods.js'
+import { Operations } from './operations.js'
+import { readOptions, type EverwireOptions } from './options.js'
+import { registerRoutes } from './routes.js'
+import { Sessions } from './sessions.js'
+
+export interface PublishOptions {
+  /** A session that must not get it, or its public id: usually the one that caused it. */
+  except?: ClientSession | string
+  /** Recognises a repeated publication within the dedup window, where the channel has history. */
+  id?: string
+}
+
+/** What `app.everwire` is. */
+export interface Everwire {
+  /** Random name of this process on the bus and in session ids; a restart changes it. */
+  readonly nodeId: string
+  readonly bus: Bus
+  /**
+   * Says what holds for a channel, or for all whose names start so: `chat:*`. The most exact pattern wins. Channels
+   * that fit no pattern do not exist, and what a pattern does not allow is denied.
+   */
+  channel(pattern: string, options: ChannelOptions): void
+  /** Answers requests of clients. */
+  method(name: string, method: Method): void
+  /**
+   * Publishes to a channel; resolves with its position once it is stored, or with undefined in a live channel.
+   * `data` is any JSON value, or a Uint8Array that stays opaque.
+   */
+  publish(
+    channel: string,
+    event: string,
+    data?: unknown,
+    options?: PublishOptions,
+  ): Promise<Position | undefined>
+  /** Publishes to the channel `@me` of one user's sessions. */
+  publishToUser(
+    userId: string,
+    event: string,
+    data?: unknown,
+    options?: PublishOptions,
+  ): Promise<Position | undefined>
+  /** The sessions that this node owns, of one user or all. */
+  sessions(userId?: string): ClientSession[]
+  /** A session of this node by its public id. */
+  session(id: string): ClientSession | undefined
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    everwire: Everwire
+  }
+}
+
+const maxLoggedReason = 200
+
+async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<void> {
+  const settings = readOptions(options)
+  const {
+    clock,
+    bus,
+    transports,
+    prefix,
+    outboxFrames,
+    outboxBytes,
+    frameBytes,
+    highWaterBytes,
+    pollWaitMs,
+  } = settings
+  const nodeId = randomBase32(12)
+  const log = app.log.child({ node: nodeId })
+
+  const rules = createChannelRules()
+  // Every user's own channel: `@me` on the wire.
+  rules.add('@user:*', { subscribe: (session, channel) => channel === '@me' && session.userId !== null })
+  const hub = new Hub({ bus, rules, ringSize: settings.ringSize })
+  const methods = createMethods(clock)
+  const operations = new Operations({
+    hub,
+    methods,
+    maxSubscriptions: settings.maxSubscriptions,
+    maxOperations: settings.maxOperations,
+    requestTimeoutMs: settings.requestTimeoutMs,
+    frameBytes,
+    failed: (session, error) => log.error({ err: error, session: session.id }, 'everwire: operation failed'),
+  })
+
+  const host: SessionHost = {
+    requestTimeoutMs: settings.requestTimeoutMs,
+    after: (ms, run) => clock.after(ms, run),
+    schedule: createFlushScheduler(),
+    operation: (session, frame, number) => operations.execute(session, frame, number),
+    ended: (session: ServerSession, code: ErrorCode, reason: string) => {
+      sessions.forget(session)
+      for (const key of session.channels.keys()) hub.unsubscribe(session, key)
+      session.channels.clear()
+      log.debug(
+        { session: session.id, code, reason: reason.slice(0, maxLoggedReason) },
+        'everwire: session ended',
+      )
+    },
+  }
+  const sessions = new Sessions({
+    nodeId,
+    clock,
+    host,
+    maxSessions: settings.maxSessions,
+    outboxFrames,
+    outboxBytes,
+    resumeWindowMs: settings.resumeWindowMs,
+    unattachedMs: settings.unattachedMs,
+  })
+
+  const offers = (): TransportOffer[] =>
+    transports.map(({ name }) => ({ name, offered: true, reason: 'enabled' }))
+  const gateway = new Gateway({
+    nodeId,
+    clock,
+    sessions,
+    operations,
+    authenticate: async (credentials) => {
+      const identity = await settings.authenticate(credentials)
+      if (!identity) throw new EverwireError('unauthorized', 'authenticate refused the client')
+      assertIdentity(identity)
+      return identity
+    },
+    offers,
+    limits: {
+      heartbeatMs: settings.heartbeatMs,
+      resumeWindowMs: settings.resumeWindowMs,
+      dedupWindowMs: settings.dedupWindowMs,
+      frameBytes,
+      ackFrames: Math.max(1, Math.floor(outboxFrames / 4)),
+      ackBytes: Math.max(1, Math.floor(outboxBytes / 4)),
+      helloTimeoutMs: settings.helloTimeoutMs,
+      tokenGraceMs: settings.tokenGraceMs,
+    },
+    refused: (link, code, error) => {
+      const reason = error instanceof Error ? error.message.slice(0, maxLoggedReason) : ''
+      if (code === 'internal') log.error({ err: error, transport: link.transport }, 'everwire: link failed')
+      else log.info({ transport: link.transport, code, reason }, 'everwire: link refused')
+    },
+  })
+
+  const publish: Everwire['publish'] = async (channel, event, data, { except, id } = {}) => {
+    if (!channel.startsWith('@user:')) assertChannelName(channel)
+    const { data: payload, binary } = encodeData(data)
+    const message = { event, data: payload, binary, except: typeof except === 'object' ? except.id : except }
+    return await hub.publish(channel, message, id)
+  }
+
+  app.decorate('everwire', {
+    nodeId,
+    bus,
+    channel: (pattern, channelOptions) => rules.add(pattern, channelOptions),
+    method: (name, method) => methods.add(name, method),
+    publish,
+    publishToUser: (userId, ...message) => publish(userChannel(userId), ...message),
+    sessions: (userId) =>
+      [...sessions].filter((session) => userId === undefined || session.userId === userId),
+    session: (id) => sessions.get(id),
+  } satisfies Everwire)
+
+  await app.register(
+    async (scope) => {
+      await registerRoutes(scope, gateway, offers, settings)
+      for (const transport of transports)
+        await transport.register(scope, {
+          accept: (link, handshake) => gateway.accept(link, handshake),
+          prefix,
+          frameBytes,
+          highWaterBytes,
+          pollWaitMs,
+          clock,
+        })
+    },
+    { prefix },
+  )
+
+  // Before the server stops listening to its sockets, so that clients hear why, and come back elsewhere.
+  app.addHook('preClose', async () => sessions.endAll('server-closing', 'the server is closing'))
+  app.addHook('onClose', async () => await bus.close())
+}
+
+function assertIdentity({ userId, expiresAt }: Identity): void {
+  // It becomes part of a channel name.
+  if (
+    userId !== null &&
+    (typeof userId !== 'string' || userId === '' || encodeURIComponent(userId).length > 190)
+  )
+    throw new TypeError(
+      'authenticate: userId must be null or a string of 1 to 190 characters, percent-encoded',
+    )
+  if (expiresAt !== undefined && !Number.isFinite(expiresAt))
+    throw new TypeError('authenticate: expiresAt must be milliseconds since 1970')
+}
+
+/**
+ * The Fastify 5 plugin. Register @fastify/websocket before it if the application uses that too.
+ * @throws TypeError when an option is wrong, naming it
+ */
+export const everwire = fp(plugin, { name: '@everwire/server', fastify: '5.x' })

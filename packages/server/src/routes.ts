@@ -1,0 +1,91 @@
+import cors from '@fastify/cors'
+import {
+  codeInfo,
+  codeOf,
+  encodeEvents,
+  encodeFrame,
+  EverwireError,
+  eventStreamType,
+  framesHeader,
+  fromUtf8,
+  parseEvents,
+  type TransportOffer,
+} from '@everwire/core'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Gateway } from './gateway.js'
+import type { Settings } from './options.js'
+
+const uplinkBytes = 1_048_576
+
+/** The requests that are not links: opening a session, and the way up for the transports that are one-way. */
+export async function registerRoutes(
+  scope: FastifyInstance,
+  gateway: Gateway,
+  offers: () => TransportOffer[],
+  { origins, frameBytes }: Settings,
+): Promise<void> {
+  if (origins.length > 0)
+    await scope.register(cors, {
+      origin: [...origins],
+      credentials: true,
+      methods: ['GET', 'POST'],
+      allowedHeaders: ['content-type', 'authorization', framesHeader],
+      exposedHeaders: ['retry-after'],
+      maxAge: 7_200,
+    })
+
+  scope.addHook('onRequest', async (request) => {
+    const { origin } = request.headers
+    if (origin === undefined || origins.includes(origin) || isSameHost(origin, request)) return
+    throw new EverwireError('origin-refused', `add ${origin} to the origins option if its pages may connect`)
+  })
+
+  scope.setErrorHandler((error: Error & { statusCode?: number }, request, reply) => {
+    const code =
+      error.statusCode === 413
+        ? 'frame-too-large'
+        : codeOf(error, error.statusCode === 400 ? 'bad-frame' : 'internal')
+    // Rate limits and the like of the application answer in their own way.
+    if (code === 'internal' && error.statusCode !== undefined && error.statusCode < 500)
+      return reply.send(error)
+    if (code === 'internal') request.log.error({ err: error }, 'everwire: request failed')
+    else request.log.info({ code, reason: error.message }, 'everwire: request refused')
+    return refuse(reply, code, code === 'internal' ? 'the server failed' : error.message)
+  })
+
+  scope.addContentTypeParser(
+    eventStreamType,
+    { parseAs: 'buffer', bodyLimit: uplinkBytes + frameBytes },
+    (_request, body, done) => {
+      try {
+        done(null, parseEvents(fromUtf8(body as Buffer), { maxBytes: frameBytes }))
+      } catch (error) {
+        done(error instanceof EverwireError ? error : new EverwireError('bad-frame', 'the body is not UTF-8'))
+      }
+    },
+  )
+
+  scope.post('/session', async (request, reply) => {
+    const { v, token } = (request.body ?? {}) as Record<string, unknown>
+    const opened = await gateway.open(v, token, { request })
+    return reply.header('cache-control', 'no-store').send({ ...opened, transports: offers() })
+  })
+
+  scope.post('/uplink', async (request, reply) => {
+    const [head, ...frames] = (request.body ?? []) as ReturnType<typeof parseEvents>
+    if (head?.header[0] !== 'uplink') throw new EverwireError('bad-frame', 'the first frame must be uplink')
+    const applied = gateway.uplink(head.header[1] as Record<string, unknown>, frames)
+    return sendEvents(reply, 200, encodeEvents([encodeFrame(['seen', applied])]))
+  })
+}
+
+function refuse(reply: FastifyReply, code: ReturnType<typeof codeOf>, message: string) {
+  return sendEvents(reply, codeInfo(code).status, encodeEvents([encodeFrame(['refuse', code, message])]))
+}
+
+const sendEvents = (reply: FastifyReply, status: number, body: string) =>
+  reply.code(status).header('content-type', eventStreamType).header('cache-control', 'no-store').send(body)
+
+function isSameHost(origin: string, { host }: FastifyRequest): boolean {
+  return URL.canParse(origin) && new URL(origin).host === host
+}

@@ -1,0 +1,63 @@
+// npm start: the demo, on a machine that has only Node and npm.
+import { createServer } from 'node:net'
+import { parseArgs } from 'node:util'
+import { Refusal, at, install, main, run, say, turbo } from './lib.mjs'
+
+const args = process.argv.slice(2)
+const usage = `npm start [-- --port PORT] [-- --host HOST]
+The same by the environment: PORT (default 3000; 0 takes any free one), HOST (default 127.0.0.1).
+Other options are passed on to the demo.`
+
+/** The address from options, else from the environment, else the default. */
+function address() {
+  const { values } = parseArgs({
+    args,
+    strict: false,
+    options: { port: { type: 'string' }, host: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
+  })
+  const port = values.port ?? (process.env.PORT || '3000')
+  const host = values.host ?? (process.env.HOST || '127.0.0.1')
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535)
+    throw new Refusal(`The port must be a whole number from 0 to 65535, not "${port}" (--port, or PORT).`)
+  if (typeof host !== 'string' || host === '') throw new Refusal('--host needs a value, such as 127.0.0.1.')
+  return { port: Number(port), host, help: values.help === true }
+}
+
+const problems = {
+  EADDRINUSE: (port) =>
+    `Port ${port} is taken: stop what listens there, or choose another: PORT=3001 npm start`,
+  EACCES: (port) =>
+    `Port ${port} needs more rights than this user has; choose one above 1023: PORT=3000 npm start`,
+}
+
+/** Finds out before a long install, not after it. */
+function checkFree(port, host) {
+  return new Promise((resolve, reject) => {
+    const probe = createServer()
+    probe.on('error', (error) => {
+      const problem =
+        problems[error.code]?.(port) ?? `Cannot listen on ${host}, port ${port}: ${error.message}`
+      reject(new Refusal(problem))
+    })
+    probe.listen({ port, host, exclusive: true }, () => probe.close(resolve))
+  })
+}
+
+await main(async () => {
+  const { port, host, help } = address()
+  if (help) {
+    say(usage)
+    return 0
+  }
+  await checkFree(port, host)
+  await install()
+  say('Building the demo ...')
+  const build = await turbo(['build', '--filter=@everwire/demo...'], { quiet: true })
+  if (build.code !== 0) throw new Refusal(`${build.output}\nBuilding the demo failed.`)
+  const shown = host.includes(':') ? `[${host}]` : host
+  say(port === 0 ? `Starting the demo on ${shown} ...` : `Starting the demo on http://${shown}:${port} ...`)
+  const demo = [at('apps/demo/dist/main.js'), ...args]
+  const env = { PORT: String(port), HOST: host }
+  const { code } = await run(process.execPath, demo, { env, input: 'inherit' })
+  return code
+})
