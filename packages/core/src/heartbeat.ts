@@ -22,7 +22,7 @@ export interface Heartbeat {
 }
 
 /**
- * Finds dead links: a ping each interval, and after `missedHeartbeats` intervals of silence one probe that must be
+ * Finds dead links: a ping after each interval of silence, and after `missedHeartbeats` intervals of silence one probe that must be
  * answered within `probeMs`. A timer that fires late (sleep, throttled tab) proves nothing about the other end, so it
  * leads to a probe, never to a verdict.
  */
@@ -34,7 +34,7 @@ export function createHeartbeat({
   missedHeartbeats = defaults.missedHeartbeats,
   probeMs = defaults.probeMs,
 }: HeartbeatOptions): Heartbeat {
-  let heard = true
+  let heard = false
   let missed = 0
   let cancel: Cancel
 
@@ -43,13 +43,15 @@ export function createHeartbeat({
     cancel = clock.after(ms, () => due(clock.now() - expected > ms / 2))
   }
   const beat = (late: boolean) => {
-    missed = heard || late ? 0 : missed + 1
-    heard = false
+    const silent = !heard
+    missed = !silent || late ? 0 : missed + 1
     if (late || missed >= missedHeartbeats) return probe()
-    ping()
+    heard = false
+    if (silent) ping()
     wait(heartbeatMs, beat)
   }
   const probe = () => {
+    heard = false
     ping()
     wait(probeMs, (late) => {
       if (heard) wait(Math.max(0, heartbeatMs - probeMs), beat)

@@ -10,7 +10,7 @@ export interface SessionHandler {
   /** The other end has confirmed its receipt of everything up to `number`. */
   acknowledged?(number: number): void
   /** Anything came from the other end, numbered or not: it lives. */
-  heard?(): void
+  heard?(kind?: string): void
   /** The session can not go on. Called once; the link is closed already. */
   ended(code: ErrorCode, reason: string): void
 }
@@ -69,6 +69,7 @@ export class Session {
   /** Highest number ever written onto any link. */
   #everWritten = 0
   #blocked = false
+  #owesPong = false
   #scheduled = false
   #ended = false
 
@@ -157,6 +158,7 @@ export class Session {
     this.#written = sendFrom - 1
     this.#blocked = false
     this.#write()
+    if (this.#owesPong) this.#pong()
   }
 
   /** The link is gone; frames wait for the next. Ignored when another is bound already. */
@@ -174,7 +176,7 @@ export class Session {
   /** A frame came on a link, numbered by its place there. Frames of links left behind are dropped. */
   receive(link: Link, frame: Frame): void {
     if (this.#ended || this.#link !== link) return
-    this.#handler.heard?.()
+    this.#handler.heard?.(frame.header[0])
     if (isSessionKind(frame.header[0])) {
       const number = this.#next
       this.#next += frameCount(frame.header)
@@ -246,11 +248,16 @@ export class Session {
   #control({ header: [kind, field, reason] }: Frame): void {
     if (kind === 'close') this.#finish(field as ErrorCode, (reason as string | null | undefined) ?? '')
 
-    if (kind === 'ping') {
-      this.#confirm()
-      this.#link?.send([encodeFrame(['pong', this.#received])])
-    }
+    if (kind === 'ping') this.#pong()
     if (kind === 'pong' || kind === 'seen') this.acknowledge(field as number)
+  }
+
+  #pong(): void {
+    // Between two polls there is no link: the next one brings it.
+    this.#owesPong = this.#link === undefined
+    if (this.#owesPong) return
+    this.#confirm()
+    this.#link?.send([encodeFrame(['pong', this.#received])])
   }
 
   #confirm(): void {

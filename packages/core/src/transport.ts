@@ -37,14 +37,13 @@ export interface ClientHandshake {
   /** Address that all of Everwire stands under, absolute in Node, without a slash at the end. */
   readonly url: string
   readonly fetch: Fetch
+  readonly clock: Clock
   /** Sent with every HTTP request. */
   readonly headers: Readonly<Record<string, string>>
   /** The attach frame of the link that is opened; asked again for each request of a link that is made of several. */
   attach(options?: { poll: number; waitMs?: number }): EncodedFrame
   /** Takes frames to the server where the link itself is one-way. False while it is behind. */
   uplink(frames: readonly EncodedFrame[]): boolean
-  /** Largest frame in bytes. */
-  readonly frameBytes: number
 }
 
 /** A way that was tried and works; it has attached nothing. */

@@ -137,14 +137,14 @@ const mutants: Record<string, Mutation[]> = {
   'what a link has yet to replay is given up': [
     { file: 'session', from: '(this.#link ? this.#written : this.#everWritten)', to: 'this.#everWritten' },
   ],
-  'the hole of what was confirmed meanwhile is not filled': [
-    { file: 'session', from: 'Math.max(0, this.#outbox.base - 1 - this.#written)', to: '0' },
+  'what was confirmed meanwhile is filled by one void': [
+    { file: 'session', from: "['void', known]", to: "['void', 1]" },
   ],
   'frames beyond a hole are taken': [
     { file: 'session', from: 'if (number > this.#received + 1) break', to: '' },
     { file: 'session', from: 'if (number > this.#received + 1)\n', to: 'if (number < 0)\n' },
   ],
-  'the outbox has no limit': [{ file: 'outbox', from: 'return this.length === 0 ||', to: 'return true ||' }],
+  'the outbox has no limit': [{ file: 'outbox', from: 'this.length === 0 || (', to: 'true || (' }],
   'a flush that was asked for once is never asked for again': [
     { file: 'session', from: 'this.#scheduled = false', to: '' },
   ],

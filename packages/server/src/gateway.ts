@@ -77,13 +77,20 @@ export class Gateway {
       ])
       link.close(code, message)
     }
+    const detach = (from: ServerSession) => {
+      if (from.core.link !== link) return
+      from.core.unbind(link)
+      sessions.detached(from)
+    }
     const cancelHello = clock.after(limits.helloTimeoutMs, () =>
       refuse(new EverwireError('hello-timeout', `no attach within ${limits.helloTimeoutMs} ms`)),
     )
 
     const attach = async (request: AttachRequest) => {
       const attached = await this.#attach(link, handshake, request, () => over)
-      if (over || !attached) return
+      if (!attached) return
+      // The link may be over already: a poll that needs not wait ends with its first answer.
+      if (over) return detach(attached)
       cancelHello()
       session = attached
       heartbeat = attached.heartbeat = createHeartbeat({
@@ -139,9 +146,7 @@ export class Gateway {
         if (!session) return
         // The peer broke the protocol: what it sends next cannot be trusted to be counted right.
         if (isViolation(code) && session.core.link === link) session.end(code, reason)
-        if (session.core.link !== link) return
-        session.core.unbind(link)
-        sessions.detached(session)
+        detach(session)
       },
     }
   }

@@ -21,6 +21,8 @@ export interface LongPollingClientOptions {
 }
 
 const name = 'long-polling'
+/** Empty answers in a row that may come long before their time. */
+const maxHurried = 3
 
 /** The long polling transport: what is left when everything on the path holds streams back. */
 export function longPolling({ pollWaitMs = 25_000 }: LongPollingClientOptions = {}): ClientTransport {
@@ -48,6 +50,7 @@ export function longPolling({ pollWaitMs = 25_000 }: LongPollingClientOptions = 
     let over = false
     let welcomed = false
     let refused = false
+    let brought = false
     const finish = (code: ErrorCode, reason: string) => {
       if (over) return
       over = true
@@ -62,17 +65,27 @@ export function longPolling({ pollWaitMs = 25_000 }: LongPollingClientOptions = 
       if (kind === 'welcome' && welcomed)
         return handler.receive({ header: ['seen', (fields as { applied: number }).applied] })
       if (kind === 'welcome') welcomed = true
+      else brought = true
       handler.receive(frame)
     }
-    // The first is not held: its answer proves that the way works, whatever holds answers back until they end.
-    const next = async (poll: number): Promise<void> => {
-      const frame = handshake.attach({ poll, waitMs: poll === 0 ? 0 : pollWaitMs })
-      await post(handshake, [frame], controller.signal, receive)
-      if (over || refused) return
-      if (!welcomed) throw new EverwireError('link-lost', 'the answer was empty')
-      return next(poll + 1)
+    const isOver = () => over
+    const loop = async () => {
+      let hurried = 0
+      for (let poll = 0; !isOver(); poll++) {
+        // The first is not held: its answer proves that the way works, whatever holds answers back until they end.
+        const waitMs = poll === 0 ? 0 : pollWaitMs
+        const asked = handshake.clock.now()
+        brought = false
+        await post(handshake, [handshake.attach({ poll, waitMs })], controller.signal, receive)
+        if (refused) return
+        if (!welcomed) throw new EverwireError('link-lost', 'the answer was empty')
+        // Something on the way answers for the server; asking on would be a storm.
+        hurried = poll > 0 && !brought && handshake.clock.now() - asked < waitMs / 10 ? hurried + 1 : 0
+        if (hurried > maxHurried)
+          throw new EverwireError('link-lost', 'polls are answered at once, with nothing')
+      }
     }
-    next(0).then(
+    loop().then(
       () => finish('link-lost', 'refused'),
       (error: unknown) => finish(codeOf(error), String(error)),
     )

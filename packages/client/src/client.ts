@@ -1,0 +1,283 @@
+import {
+  assertChannelName,
+  codeOf,
+  decodeData,
+  defaults,
+  encodeData,
+  encodeFrame,
+  EverwireError,
+  randomBase32,
+  systemClock,
+  type ClientTransport,
+  type Clock,
+  type Fetch,
+  type Frame,
+} from '@everwire/core'
+import { Channel, type ChannelHost } from './channel.js'
+import { Connector, type Attempt, type ConnectionState } from './connector.js'
+import { Emitter, type Off } from './emitter.js'
+import { Operations } from './operations.js'
+
+export interface ClientOptions {
+  /** Address that the server's prefix stands under: absolute, or a path of the page's own origin. */
+  url: string
+  /** The client halves of the transports, the best first. */
+  transports: readonly ClientTransport[]
+  /** Called at the first connect and whenever the server says that the token has expired. */
+  getToken?: () => string | undefined | Promise<string | undefined>
+  /** Sent with every HTTP request; a browser's WebSocket cannot carry any. */
+  headers?: Readonly<Record<string, string>>
+  /** @default the runtime's */
+  fetch?: typeof globalThis.fetch
+  /** An attempt must be welcomed within this; it doubles with each round that fails. @default 2000 */
+  linkTimeoutMs?: number
+  /** First ceiling of the full-jitter backoff. @default 500 */
+  backoffMs?: number
+  /** Highest ceiling of the backoff. @default 20000 */
+  maxBackoffMs?: number
+  /** How often a better transport is tried, on average. @default 30000 */
+  upgradeIntervalMs?: number
+  /** How long a publication may wait and be retried. @default 30000 */
+  publishTimeoutMs?: number
+  /** How long a request waits for its reply, once it is sent. @default 10000 */
+  requestTimeoutMs?: number
+  /** Operations that may wait or be unanswered. @default 1000 */
+  queueSize?: number
+  /** Bytes of those. @default 1048576 */
+  queueBytes?: number
+  /** @default the system's */
+  clock?: Clock
+  /** 0 ≤ x < 1, for jitter. @default Math.random */
+  random?: () => number
+}
+
+/** Answers a request of the server. What it throws goes back if it is an EverwireError, else as `internal`. */
+export type ClientMethod = (input: unknown) => unknown
+
+export type ClientEvents = {
+  /** The connection changed its state; `error` says why. */
+  state: (change: { state: ConnectionState; transport: string | undefined; error?: EverwireError }) => void
+}
+
+/** Which transport, since when, and why not a better one. */
+export interface Explanation {
+  state: ConnectionState
+  transport: string | undefined
+  /** Milliseconds since this link attached. */
+  upMs: number | undefined
+  /** The latest attempts, oldest first. */
+  attempts: readonly Attempt[]
+  /** The same in one sentence. */
+  sentence: string
+}
+
+export interface ClientStats {
+  /** Session frames received and sent in this session. */
+  received: number
+  sent: number
+  /** Sessions opened, and times that a session went on over another link. */
+  sessions: number
+  resumes: number
+  /** Operations without an answer. */
+  open: number
+}
+
+const maxUplinkFrames = defaults.uplinkFrames
+
+export interface Client {
+  readonly state: ConnectionState
+  /** Name of the transport at hand. */
+  readonly transport: string | undefined
+  /** Who the server says this is; undefined before the first welcome. */
+  readonly userId: string | null | undefined
+  /** Opens the connection; channels, publications and requests do so by themselves. */
+  connect(): void
+  /** Ends the session. What is unanswered rejects as `closed`. */
+  close(): void
+  /** The channel of that name. @throws EverwireError `invalid-channel` */
+  channel(name: string): Channel
+  /** Asks the server. Rejects with its error, `timeout`, or `outcome-unknown` when the session was lost. */
+  request(method: string, input?: unknown, options?: { timeoutMs?: number }): Promise<unknown>
+  /** Answers requests of the server. Returns its own undo. */
+  method(name: string, method: ClientMethod): Off
+  /** Moves to another transport without a loss; rejects, with all as it was, when that does not work. */
+  switchTo(transport: string): Promise<void>
+  /** Milliseconds to the server and back over the link at hand. */
+  ping(): Promise<number>
+  on<Name extends keyof ClientEvents>(event: Name, listener: ClientEvents[Name]): Off
+  explain(): Explanation
+  stats(): ClientStats
+}
+
+/** @throws TypeError when an option is wrong, naming it */
+export function createClient(options: ClientOptions): Client {
+  const { clock = systemClock, publishTimeoutMs = defaults.publishTimeoutMs } = options
+  const {
+    requestTimeoutMs = defaults.requestTimeoutMs,
+    getToken,
+    headers = {},
+    random = Math.random,
+  } = options
+  const { queueSize = defaults.queueSize, queueBytes = defaults.queueBytes, transports } = options
+  if (transports.length === 0) throw new TypeError('createClient: transports must name at least one')
+
+  const events = new Emitter<ClientEvents>()
+  const channels = new Map<string, Channel>()
+  const methods = new Map<string, ClientMethod>()
+  const operations = new Operations({ clock, queueSize, queueBytes })
+  const idPrefix = randomBase32(12)
+  let ids = 0
+
+  const connector = new Connector(
+    {
+      url: resolveUrl(options.url),
+      transports,
+      clock,
+      fetch: (options.fetch ?? globalThis.fetch.bind(globalThis)) as Fetch,
+      random,
+      headers: () => headers,
+      getToken,
+      linkTimeoutMs: options.linkTimeoutMs ?? defaults.linkTimeoutMs,
+      backoffMs: options.backoffMs ?? defaults.backoffMs,
+      maxBackoffMs: options.maxBackoffMs ?? defaults.maxBackoffMs,
+      upgradeIntervalMs: options.upgradeIntervalMs ?? 30_000,
+      uplinkFrames: maxUplinkFrames,
+      queueSize,
+      queueBytes,
+    },
+    {
+      state: (state, error) => {
+        if (state === 'closed') {
+          operations.close(error?.code ?? 'closed', error?.message ?? '')
+          for (const channel of channels.values()) channel.close(error ?? new EverwireError('closed'))
+        }
+        events.emit('state', { state, transport: connector.transport, ...(error ? { error } : {}) })
+      },
+      began: (session, welcome) => {
+        ready = true
+        // Channels first: what is published then is seen by its own publisher too.
+        for (const channel of channels.values()) channel.begin()
+        operations.begin(session, welcome)
+      },
+      lost: () => {
+        ready = false
+        for (const channel of channels.values()) channel.lost()
+        operations.lost()
+      },
+      frame: (frame, number) => {
+        if (operations.answered(frame)) return
+        const [kind, name] = frame.header as [string, string]
+        if (kind === 'req') void answer(name, frame, number)
+        else channels.get(name)?.receive(frame)
+      },
+    },
+  )
+  let ready = false
+
+  const answer = async (name: string, frame: Frame, number: number) => {
+    const { session } = connector
+    const reply = await (async () => {
+      const method = methods.get(name)
+      if (!method) throw new EverwireError('unknown-method', `the client has no method ${name}`)
+      const { data, binary } = encodeData(await method(decodeData(frame)))
+      return encodeFrame(['reply', number], data, { binary })
+    })().catch((error: unknown) => {
+      const message = error instanceof EverwireError ? error.message : 'the client failed'
+      return encodeFrame(['err', number, codeOf(error), message])
+    })
+    // An answer belongs to the session that was asked.
+    if (session && !session.ended) session.send(reply)
+  }
+
+  const wake = () => connector.connect()
+  const request: Client['request'] = async (method, input, { timeoutMs = requestTimeoutMs } = {}) => {
+    const { data, binary } = encodeData(input)
+    wake()
+    const reply = await operations.run(encodeFrame(['req', method, timeoutMs], data, { binary }), {
+      timeoutMs,
+    })
+    return decodeData(reply)
+  }
+  const host: ChannelHost = {
+    publishTimeoutMs,
+    get ready() {
+      return ready
+    },
+    wake,
+    run: (frame, runOptions) => operations.run(frame, runOptions),
+    request: (method, input) => request(method, input),
+    nextId: () => `${idPrefix}.${++ids}`,
+    after: (ms, run) => void clock.after(ms, run),
+  }
+
+  return {
+    get state() {
+      return connector.state
+    },
+    get transport() {
+      return connector.transport
+    },
+    get userId() {
+      return connector.welcome?.userId
+    },
+    connect: wake,
+    close: () => connector.close(),
+    channel(name) {
+      assertChannelName(name)
+      let channel = channels.get(name)
+      if (!channel) channels.set(name, (channel = new Channel(name, host)))
+      return channel
+    },
+    request,
+    method(name, method) {
+      if (methods.has(name)) throw new TypeError(`method ${name} is registered already`)
+      methods.set(name, method)
+      return () => methods.delete(name)
+    },
+    switchTo: (transport) => connector.switchTo(transport),
+    ping: () => connector.ping(),
+    on: (event, listener) => events.on(event, listener),
+    explain() {
+      const { state, transport, upMs, attempts } = connector
+      return { state, transport, upMs, attempts: [...attempts], sentence: sentence(connector, transports) }
+    },
+    stats() {
+      const { session, sessions, resumes } = connector
+      return {
+        received: session?.received ?? 0,
+        sent: session?.sent ?? 0,
+        sessions,
+        resumes,
+        open: operations.size,
+      }
+    },
+  }
+}
+
+/** Without a slash at the end; a path is of the page's own origin. */
+function resolveUrl(url: string): string {
+  const { location } = globalThis as { location?: { href: string } }
+  if (!URL.canParse(url, location?.href))
+    throw new TypeError(
+      `createClient: url must be absolute outside a browser, as in https://example.com/everwire: ${url}`,
+    )
+  return new URL(url, location?.href).href.replace(/\/+$/, '')
+}
+
+function sentence({ state, transport, attempts }: Connector, transports: readonly ClientTransport[]): string {
+  if (transport === undefined) {
+    const last = attempts.at(-1)
+    return last && !last.ok ? `${state}: ${last.transport} failed, ${last.reason}` : state
+  }
+  const better = transports.slice(
+    0,
+    transports.findIndex(({ name }) => name === transport),
+  )
+  if (better.length === 0) return `${transport}, the first choice`
+  const reasons = better.map((one) => {
+    if (!one.supported()) return `${one.name} is not supported here`
+    const failure = [...attempts].reverse().find((attempt) => attempt.transport === one.name && !attempt.ok)
+    return failure ? `${one.name} failed: ${failure.reason}` : `${one.name} was not tried`
+  })
+  return `${transport}, because ${reasons.join('; ')}`
+}

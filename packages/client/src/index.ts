@@ -1,0 +1,13 @@
+export { Channel, type Gap, type HistoryPage, type PublicationMeta, type PublishOptions } from './channel.js'
+export {
+  createClient,
+  type Client,
+  type ClientEvents,
+  type ClientMethod,
+  type ClientOptions,
+  type ClientStats,
+  type Explanation,
+} from './client.js'
+export type { Attempt, ConnectionState } from './connector.js'
+export type { Off } from './emitter.js'
+export { EverwireError, type ErrorCode, type Fetch } from '@everwire/core'
