@@ -11,7 +11,7 @@ import {
   type Position,
 } from '@everwire/core'
 import { Emitter, type Off } from './emitter.js'
-import { publicationFrames, type RunOptions } from './operations.js'
+import { publicationFrames, type Done, type RunOptions } from './operations.js'
 
 /** What stands beside a publication. */
 export interface PublicationMeta {
@@ -50,6 +50,7 @@ export interface ChannelHost {
   /** Opens the connection if it is not. */
   wake(): void
   run(frame: EncodedFrame, options: RunOptions): Promise<Frame>
+  start(frame: EncodedFrame, options: RunOptions, done: Done): void
   request(method: string, input: unknown): Promise<unknown>
   nextId(): string
   after(ms: number, run: () => void): void
@@ -200,17 +201,14 @@ export class Channel {
     const attempt = {}
     this.#attempt = attempt
     const from = this.#position ? [this.#position.epoch, this.#position.offset] : []
-    // A subscription is wanted until it is refused: it has no time limit, and a new session asks anew.
-    this.#host
-      .run(encodeFrame(['sub', this.name, ...from]), { timeoutMs: 2 ** 31 - 1, perSession: true })
-      .then(
-        (answer) => {
-          if (this.#attempt === attempt) this.#accepted(positionOf(answer, 2))
-        },
-        (error: EverwireError) => {
-          if (this.#attempt === attempt) this.#refused(error)
-        },
-      )
+    // A subscription is wanted until it is refused: it has no time limit, and a new session asks anew. Its answer is
+    // heard at once: the frames that follow it are of the subscription already.
+    const options = { timeoutMs: 2 ** 31 - 1, perSession: true }
+    this.#host.start(encodeFrame(['sub', this.name, ...from]), options, (error, answer) => {
+      if (this.#attempt !== attempt) return
+      if (error) this.#refused(error)
+      else this.#accepted(positionOf(answer!, 2))
+    })
   }
 
   #accepted(position: Position | undefined): void {

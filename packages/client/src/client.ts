@@ -205,6 +205,7 @@ export function createClient(options: ClientOptions): Client {
     },
     wake,
     run: (frame, runOptions) => operations.run(frame, runOptions),
+    start: (frame, runOptions, done) => operations.start(frame, runOptions, done),
     request: (method, input) => request(method, input),
     nextId: () => `${idPrefix}.${++ids}`,
     after: (ms, run) => void clock.after(ms, run),

@@ -15,12 +15,14 @@ interface Operation {
   /** What is sent to a new session when this may have arrived at the last; missing when that would do it twice. */
   again: EncodedFrame | undefined
   perSession: boolean
-  resolve(answer: Frame): void
-  reject(error: EverwireError): void
+  done: Done
   cancel: Cancel
   number: number
   firstSentAt: number | undefined
 }
+
+/** Hears the answer, or why there is none; in the turn in which it comes, before any later frame. */
+export type Done = (error: EverwireError | undefined, answer: Frame | undefined) => void
 
 export interface OperationsOptions {
   clock: Clock
@@ -56,31 +58,27 @@ export class Operations {
   }
 
   /** Rejects with `queue-full`, `frame-too-large`, `timeout`, `outcome-unknown`, or what the server answers. */
-  run(frame: EncodedFrame, { timeoutMs, again, perSession = false }: RunOptions): Promise<Frame> {
-    const { clock, queueSize, queueBytes } = this.#options
+  run(frame: EncodedFrame, options: RunOptions): Promise<Frame> {
     return new Promise((resolve, reject) => {
-      if (frame.bytes > this.#frameBytes)
-        throw new EverwireError(
-          'frame-too-large',
-          `${frame.bytes} bytes are more than the ${this.#frameBytes} allowed`,
-        )
-      if (this.#open.size >= queueSize || this.#bytes + frame.bytes > queueBytes)
-        throw new EverwireError('queue-full', `${this.#open.size} operations have no answer yet`)
-      const operation: Operation = {
-        frame,
-        again,
-        perSession,
-        resolve,
-        reject,
-        cancel() {},
-        number: 0,
-        firstSentAt: undefined,
-      }
-      operation.cancel = clock.after(timeoutMs, () => this.#expire(operation, timeoutMs))
-      this.#open.add(operation)
-      this.#bytes += frame.bytes
-      if (this.#session) this.#send(operation, frame)
+      this.start(frame, options, (error, answer) => (error ? reject(error) : resolve(answer!)))
     })
+  }
+
+  /** As `run`, for those who must hear the answer before the frame that follows it. */
+  start(frame: EncodedFrame, { timeoutMs, again, perSession = false }: RunOptions, done: Done): void {
+    const { clock, queueSize, queueBytes } = this.#options
+    const refused =
+      frame.bytes > this.#frameBytes
+        ? new EverwireError('frame-too-large', `${frame.bytes} bytes are more than the ${this.#frameBytes} allowed`)
+        : this.#open.size >= queueSize || this.#bytes + frame.bytes > queueBytes
+          ? new EverwireError('queue-full', `${this.#open.size} operations have no answer yet`)
+          : undefined
+    if (refused) return done(refused, undefined)
+    const operation: Operation = { frame, again, perSession, done, cancel() {}, number: 0, firstSentAt: undefined }
+    operation.cancel = clock.after(timeoutMs, () => this.#expire(operation, timeoutMs))
+    this.#open.add(operation)
+    this.#bytes += frame.bytes
+    if (this.#session) this.#send(operation, frame)
   }
 
   /** A new session began: what is open goes to it, in order. */
@@ -127,13 +125,10 @@ export class Operations {
     const operation = this.#byNumber.get(number as number)
     if (!operation) return true
     this.#close(operation)
-    if (kind !== 'err') operation.resolve(frame)
-    else
-      operation.reject(
-        new EverwireError(code as ErrorCode, typeof message === 'string' ? message : undefined, {
-          ...(typeof retryAfterMs === 'number' ? { retryAfterMs } : {}),
-        }),
-      )
+    const retry = typeof retryAfterMs === 'number' ? { retryAfterMs } : {}
+    const text = typeof message === 'string' ? message : undefined
+    if (kind === 'err') operation.done(new EverwireError(code as ErrorCode, text, retry), undefined)
+    else operation.done(undefined, frame)
     return true
   }
 
@@ -159,7 +154,7 @@ export class Operations {
 
   #reject(operation: Operation, code: ErrorCode, message: string): void {
     this.#close(operation)
-    operation.reject(new EverwireError(code, message))
+    operation.done(new EverwireError(code, message), undefined)
   }
 
   #close(operation: Operation): void {

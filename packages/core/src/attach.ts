@@ -97,13 +97,13 @@ export function assertVersion({ v }: Readonly<Record<string, unknown>>): void {
  * second one of the same number from elsewhere · `lost` what the client needs is not here any more
  */
 export function judgeAttach(
-  session: Pick<Session, 'sent' | 'base' | 'received' | 'acked'>,
+  session: Pick<Session, 'written' | 'base' | 'received' | 'acked'>,
   state: AttachState,
   { gen, place, poll, cursor, acked }: Pick<AttachRequest, 'gen' | 'place' | 'poll' | 'cursor' | 'acked'>,
 ): 'accept' | 'repeat' | 'stale' | 'lost' {
   if (gen < state.gen) return 'stale'
   if (gen === state.gen && (place !== state.place || poll < state.poll)) return 'stale'
-  if (cursor > session.sent || acked > session.received) return 'lost'
+  if (cursor > session.written || acked > session.received) return 'lost'
   // What was confirmed over another way while this attach was under way is not missing: the link's replay skips it.
   if (Math.max(cursor, session.acked) + 1 < session.base) return 'lost'
   return gen === state.gen ? 'repeat' : 'accept'

@@ -44,7 +44,8 @@ export function encodeFrame(
 /*
  * Shapes of the headers, field by field: s string, n whole number from 0, o object, e string or null, i string or
  * number; a capital letter may be missing. Fields after the shape are ignored, so that a newer peer may add some.
- * The sets are closed: an unknown session frame would be miscounted, so it ends the session.
+ * The sets are closed: an unknown session frame would be miscounted, so it ends the session; and so does every unknown
+ * kind, unless it starts with `~`, which says that it is a link frame.
  */
 const sessionShapes: Record<string, string> = {
   m: 'sei',
@@ -95,9 +96,13 @@ const fits = (type: string, value: unknown) =>
           ? typeof value === 'string' || isCount(value)
           : typeof value === 'object' && value !== null && !Array.isArray(value)
 
+/** A link frame of a newer version, which who does not know it ignores: its kind starts with `~`. */
+export const isForeignKind = (kind: string): boolean => kind.startsWith('~')
+
 /** Whether the fields fit the kind; `undefined` when the kind is not known. */
 export function headerFits(header: readonly unknown[]): boolean | undefined {
   const kind = header[0] as string
+  if (isForeignKind(kind)) return true
   const shape = isSessionKind(kind)
     ? sessionShapes[kind]
     : Object.hasOwn(linkShapes, kind)

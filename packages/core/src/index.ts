@@ -49,6 +49,7 @@ export {
   encodeFrame,
   frameCount,
   headerFits,
+  isForeignKind,
   isSessionKind,
   linkKinds,
   sessionKinds,

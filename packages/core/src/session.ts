@@ -93,6 +93,10 @@ export class Session {
   get sent(): number {
     return this.#outbox.sent
   }
+  /** Number of the newest frame that any link ever took. Never falls. */
+  get written(): number {
+    return this.#everWritten
+  }
   /** Highest own frame that the other end has confirmed. Never falls. */
   get acked(): number {
     return this.#outbox.acked

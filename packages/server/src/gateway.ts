@@ -4,6 +4,7 @@ import {
   createHeartbeat,
   encodeFrame,
   EverwireError,
+  isForeignKind,
   judgeAttach,
   readAttach,
   type AttachRequest,
@@ -123,7 +124,7 @@ export class Gateway {
         const request = readAttach(fields)
         early = []
         attach(request).catch(refuse)
-      } else throw new EverwireError('bad-frame', `a ${kind} frame came before attach`)
+      } else if (!isForeignKind(kind)) throw new EverwireError('bad-frame', `a ${kind} frame came before attach`)
     }
 
     return {
