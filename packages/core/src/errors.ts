@@ -42,7 +42,6 @@ export const codes = {
   closed: info(4000, 410, 'stop'),
   'invalid-channel': info(4440, 400, 'operation'),
   'unknown-channel': info(4441, 404, 'operation'),
-  'not-subscribed': info(4442, 409, 'operation'),
   'too-many-subscriptions': info(4443, 429, 'operation'),
   'too-many-operations': info(4444, 429, 'operation'),
   'bad-payload': info(4445, 400, 'operation'),
