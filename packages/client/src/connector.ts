@@ -366,6 +366,8 @@ export class Connector {
     const session = this.#session
     this.#forget()
     if (!session) return
+    // What is under way would attach to a session that is gone.
+    for (const way of [...this.#opening]) way.settle?.(new EverwireError('unknown-session', 'the session is lost'))
     this.#handler.lost()
     session.link?.close('unknown-session')
   }

@@ -66,7 +66,7 @@ export async function exchangeFrames(
     throw new EverwireError('link-lost', 'the request failed', { cause })
   }
   if (!response.headers.get('content-type')?.startsWith(eventStreamType))
-    throw new EverwireError('link-lost', `HTTP ${response.status}, and not from Everwire`)
+    throw foreign(response)
   const parser = createEventStreamParser(onFrame, maxBytes === undefined ? {} : { maxBytes })
   if (!response.body) return parser.push(await response.text())
   const reader = response.body.getReader()
@@ -78,6 +78,16 @@ export async function exchangeFrames(
     if (done) return
     parser.push(decoder.decode(value, { stream: true }))
   }
+}
+
+/** Something else on the way answered; a rate limit's wish to be left alone is heard. */
+function foreign({ status, headers }: FetchResponse): EverwireError {
+  const seconds = Number(headers.get('retry-after') ?? Number.NaN)
+  return new EverwireError(
+    status === 429 ? 'rate-limited' : 'link-lost',
+    `HTTP ${status}, and not from Everwire`,
+    seconds > 0 ? { retryAfterMs: seconds * 1_000 } : {},
+  )
 }
 
 /** Header values are Latin-1 at best, so everything beyond ASCII is escaped. */

@@ -13,8 +13,6 @@ export interface ServerHandshake {
 export interface ServerTransportContext {
   /** Hands a new link over; every frame then goes to the handler, the first ones too. */
   accept(link: Link, handshake: ServerHandshake): LinkHandler
-  /** Path that all of Everwire stands under, without a slash at the end. */
-  readonly prefix: string
   /** Largest frame in bytes. */
   readonly frameBytes: number
   /** Bytes waiting in a socket above which a link counts as blocked. */

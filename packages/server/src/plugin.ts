@@ -184,7 +184,6 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
       for (const transport of transports)
         await transport.register(scope, {
           accept: (link, handshake) => gateway.accept(link, handshake),
-          prefix,
           frameBytes,
           highWaterBytes,
           pollWaitMs,

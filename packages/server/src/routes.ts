@@ -53,6 +53,16 @@ export async function registerRoutes(
     return refuse(reply, code, code === 'internal' ? 'the server failed' : error.message)
   })
 
+  // Frames are the only bodies here, and no form can send them; but for the one request that is plain JSON.
+  scope.removeAllContentTypeParsers()
+  await scope.register(async (json) => {
+    json.addContentTypeParser('application/json', { parseAs: 'string' }, json.getDefaultJsonParser('error', 'error'))
+    json.post('/session', async (request, reply) => {
+      const { v, token } = (request.body ?? {}) as Record<string, unknown>
+      const opened = await gateway.open(v, token, { request })
+      return reply.header('cache-control', 'no-store').send({ ...opened, transports: offers() })
+    })
+  })
   scope.addContentTypeParser(
     eventStreamType,
     { parseAs: 'buffer', bodyLimit: uplinkBytes + frameBytes },
@@ -64,12 +74,6 @@ export async function registerRoutes(
       }
     },
   )
-
-  scope.post('/session', async (request, reply) => {
-    const { v, token } = (request.body ?? {}) as Record<string, unknown>
-    const opened = await gateway.open(v, token, { request })
-    return reply.header('cache-control', 'no-store').send({ ...opened, transports: offers() })
-  })
 
   scope.post('/uplink', async (request, reply) => {
     const [head, ...frames] = (request.body ?? []) as ReturnType<typeof parseEvents>

@@ -18,7 +18,6 @@ async function pair(t: Test, options: ClientOptions = {}) {
         links.push(link)
         return { receive() {}, drained() {}, closed() {} }
       },
-      prefix: '',
       frameBytes: 65_536,
       highWaterBytes: 262_144,
       clock: { now: () => 0, after: () => () => {} },
