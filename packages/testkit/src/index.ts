@@ -1,0 +1,17 @@
+export { createFakeClock, type FakeClock } from './fake-clock.js'
+export {
+  createFaultProxy,
+  type Fault,
+  type FaultProxy,
+  type FaultProxyOptions,
+  type ProxiedConnection,
+} from './fault-proxy.js'
+export {
+  createLedger,
+  formatVerdict,
+  isClean,
+  type Ledger,
+  type LedgerOptions,
+  type Verdict,
+} from './ledger.js'
+export { createLinkPair, type Lane, type LinkEnd, type LinkPair, type LinkPairOptions } from './link-pair.js'

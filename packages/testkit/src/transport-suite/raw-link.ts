@@ -1,0 +1,177 @@
+import {
+  encodeFrame,
+  encodeEvents,
+  eventStreamType,
+  isSessionKind,
+  frameCount,
+  parseEvents,
+  protocolVersion,
+  systemClock,
+  type AttachRequest,
+  type ClientTransport,
+  type EncodedFrame,
+  type ErrorCode,
+  type Fetch,
+  type Frame,
+  type Link,
+  type Welcome,
+} from '@everwire/core'
+import { until } from './until.js'
+
+/** A link of which the test speaks every word. */
+export interface RawLink {
+  readonly link: Link
+  readonly welcome: Welcome | undefined
+  readonly refused: string | undefined
+  readonly closed: { code: ErrorCode; reason: string } | undefined
+  /** Session frames, each with its number. */
+  readonly frames: { number: number; frame: Frame }[]
+  /** Everything else after the welcome. */
+  readonly others: Frame[]
+  welcomed(): Promise<Welcome>
+  /** Waits until so many session frames came. */
+  received(count: number): Promise<void>
+  ended(): Promise<{ code: ErrorCode; reason: string }>
+  /** Sends on the link, or in a request where that is the way up. */
+  send(header: Frame['header'], data?: string | Uint8Array): Promise<void>
+}
+
+export interface RawLinkOptions {
+  url: string
+  /** First number of the frames that are sent; one-way transports only. @default 1 */
+  first?: number
+  attach: Partial<AttachRequest> & Record<string, unknown>
+}
+
+/** Opens a link with the attach that is given, whatever it says. */
+export function openRawLink(
+  transport: ClientTransport,
+  { url, attach, first = 1 }: RawLinkOptions,
+): RawLink {
+  const frames: RawLink['frames'] = []
+  const others: Frame[] = []
+  let welcome: Welcome | undefined
+  let refused: string | undefined
+  let closed: RawLink['closed']
+  let next = 0
+  let nextUp = first
+  const up: EncodedFrame[] = []
+  const handshake = {
+    url,
+    fetch: globalThis.fetch as unknown as Fetch,
+    clock: systemClock,
+    headers: {},
+    attach: ({ poll = 0, waitMs }: { poll?: number; waitMs?: number } = {}) =>
+      encodeFrame([
+        'attach',
+        {
+          v: protocolVersion,
+          gen: 1,
+          place: 'here',
+          acked: 0,
+          poll,
+          ...(waitMs === undefined ? {} : { waitMs }),
+          ...attach,
+          ...(welcome ? { session: welcome.session } : {}),
+          cursor: welcome ? next - 1 : (attach.cursor ?? 0),
+        },
+      ]),
+    uplink(sent: readonly EncodedFrame[]) {
+      up.push(...sent)
+      return true
+    },
+  }
+  const link = transport.attach(handshake, {
+    receive(frame) {
+      const [kind, field] = frame.header
+      if (kind === 'welcome') {
+        welcome = { ...welcome, ...(field as Welcome) }
+        next = welcome.from
+      } else if (kind === 'refuse') refused = field as string
+      else if (isSessionKind(kind)) {
+        frames.push({ number: next, frame })
+        next += frameCount(frame.header)
+      } else others.push(frame)
+    },
+    drained() {},
+    closed(code, reason = '') {
+      closed = { code, reason }
+    },
+  })
+  const state = () => JSON.stringify({ welcome: !!welcome, refused, closed, frames: frames.length })
+  return {
+    link,
+    get welcome() {
+      return welcome
+    },
+    get refused() {
+      return refused
+    },
+    get closed() {
+      return closed
+    },
+    frames,
+    others,
+    async welcomed() {
+      await until(
+        () => welcome ?? (refused || closed),
+        () => `a welcome: ${state()}`,
+      )
+      if (!welcome) throw new Error(`refused: ${state()}`)
+      return welcome
+    },
+    received: (count) =>
+      until(
+        () => frames.length >= count,
+        () => `${count} frames: ${state()}`,
+      ),
+    async ended() {
+      await until(
+        () => closed,
+        () => `the end of a link: ${state()}`,
+      )
+      return closed!
+    },
+    async send(header, data) {
+      const frame = encodeFrame(header, data, { binary: data instanceof Uint8Array })
+      link.send([frame])
+      const sent = up.splice(0)
+      if (sent.length === 0) return
+      const answer = await postUplink(url, welcome!.session, nextUp, sent)
+      nextUp += sent.filter(({ kind }) => isSessionKind(kind)).length
+      if (answer.code) throw new Error(`the uplink was refused: ${answer.code}`)
+    },
+  }
+}
+
+/** One uplink request. */
+export async function postUplink(
+  url: string,
+  session: string,
+  first: number,
+  frames: readonly EncodedFrame[],
+): Promise<{ status: number; applied?: number; code?: string }> {
+  return await postBody(
+    `${url}/uplink`,
+    encodeEvents([encodeFrame(['uplink', { session, first }]), ...frames]),
+  )
+}
+
+/** One request of the event-stream kind, and what its answer says. */
+export async function postBody(
+  url: string,
+  body: string | Uint8Array<ArrayBuffer>,
+  headers: Record<string, string> = { 'content-type': eventStreamType },
+): Promise<{ status: number; applied?: number; code?: string }> {
+  const response = await fetch(url, { method: 'POST', headers, body })
+  const text = await response.text()
+  const type = response.headers.get('content-type') ?? ''
+  if (!type.startsWith(eventStreamType)) return { status: response.status, code: `not from Everwire: ${text}` }
+  const [frame] = parseEvents(text)
+  const [kind, field] = frame?.header ?? ['']
+  return {
+    status: response.status,
+    ...(kind === 'seen' ? { applied: field as number } : {}),
+    ...(kind === 'refuse' ? { code: field as string } : {}),
+  }
+}

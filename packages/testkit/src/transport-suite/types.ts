@@ -1,0 +1,137 @@
+import type { AddressInfo } from 'node:net'
+import type { Bus, ClientTransport, Clock, EverwireError, GapReason, Position } from '@everwire/core'
+
+/*
+ * What the suite needs of the test runner, of a server and of a client, by shape: the testkit depends on core alone,
+ * and the packages that it tests hand the rest in.
+ */
+
+/** The part of tap's `t` that is used. */
+export interface SuiteTest {
+  test(name: string, run: (t: SuiteTest) => Promise<void>): PromiseLike<unknown>
+  equal(found: unknown, wanted: unknown, message?: string): boolean
+  strictSame(found: unknown, wanted: unknown, message?: string): boolean
+  match(found: unknown, pattern: unknown, message?: string): boolean
+  ok(value: unknown, message?: string): boolean
+  rejects(promise: Promise<unknown>, error: object, message?: string): PromiseLike<unknown>
+  teardown(run: () => unknown): unknown
+}
+
+export interface SuiteIdentity {
+  userId: string | null
+  claims?: unknown
+  expiresAt?: number
+}
+
+/** Options of the server under test, besides its transports. */
+export interface SuiteServerOptions {
+  authenticate(credentials: {
+    token: string | undefined
+    transport: string
+  }): SuiteIdentity | null | Promise<SuiteIdentity | null>
+  bus?: Bus
+  clock?: Clock
+  heartbeatMs?: number
+  pollWaitMs?: number
+  resumeWindowMs?: number
+  helloTimeoutMs?: number
+  unattachedMs?: number
+  outboxFrames?: number
+  outboxBytes?: number
+  frameBytes?: number
+  ringSize?: number
+  maxSessions?: number
+  tokenGraceMs?: number
+  highWaterBytes?: number
+}
+
+export interface SuiteSession {
+  readonly id: string
+  readonly userId: string | null
+  readonly claims: unknown
+  readonly transport: string | undefined
+  request(method: string, input?: unknown, options?: { timeoutMs?: number }): Promise<unknown>
+  end(code?: 'closed' | 'slow-consumer' | 'forbidden', reason?: string): void
+}
+
+/** The part of a Fastify instance that is used. */
+export interface SuiteServer {
+  readonly server: {
+    address(): AddressInfo | string | null
+    getConnections(told: (error: Error | null, count: number) => void): unknown
+  }
+  readonly everwire: {
+    channel(
+      pattern: string,
+      options: {
+        history?: { size?: number; ttlMs?: number }
+        subscribe?: boolean | ((session: SuiteSession, channel: string) => boolean | Promise<boolean>)
+        publish?: boolean
+        maxRecover?: number
+      },
+    ): void
+    method(name: string, method: (session: SuiteSession, input: unknown) => unknown): void
+    publish(channel: string, event: string, data?: unknown): Promise<Position | undefined>
+    sessions(userId?: string): SuiteSession[]
+  }
+  close(): PromiseLike<unknown>
+}
+
+export interface SuiteChannel {
+  readonly subscribed: boolean
+  readonly position: Position | undefined
+  on(event: 'gap', listener: (gap: { reason: GapReason; position?: Position }) => void): () => void
+  on(event: 'unsubscribed', listener: (info: { code: string }) => void): () => void
+  on(event: string, listener: (data: unknown, meta: { event: string; position?: Position }) => void): () => void
+  subscribe(options?: { position?: Position }): Promise<void>
+  unsubscribe(): Promise<void>
+  publish(event: string, data?: unknown, options?: { id?: string; timeoutMs?: number }): Promise<unknown>
+}
+
+export interface SuiteClientOptions {
+  url: string
+  transports: readonly ClientTransport[]
+  getToken?: () => string | undefined | Promise<string | undefined>
+  backoffMs?: number
+  maxBackoffMs?: number
+  linkTimeoutMs?: number
+  upgradeIntervalMs?: number
+  queueSize?: number
+  clock?: Clock
+}
+
+export interface SuiteClient {
+  readonly state: string
+  readonly transport: string | undefined
+  readonly userId: string | null | undefined
+  connect(): void
+  close(): void
+  channel(name: string): SuiteChannel
+  request(method: string, input?: unknown, options?: { timeoutMs?: number }): Promise<unknown>
+  method(name: string, method: (input: unknown) => unknown): () => void
+  switchTo(transport: string): Promise<void>
+  ping(): Promise<number>
+  on(
+    event: 'state',
+    listener: (change: { state: string; transport: string | undefined; error?: EverwireError }) => void,
+  ): () => void
+  stats(): { received: number; sent: number; sessions: number; resumes: number; open: number }
+}
+
+/** What a transport package hands in. */
+export interface TransportSuiteOptions {
+  /** The transport under test, its client half. */
+  transport: ClientTransport
+  /** Others that the same server offers, to switch to and from. */
+  others?: readonly ClientTransport[]
+  /** The way up is a request of its own. */
+  oneWay: boolean
+  /** How a refusal and the end of a link look on the wire. */
+  closesWith: 'close code' | 'status and refuse frame'
+  /** Starts a server on loopback, on `port` or a free one, with the transport and the others; logs go to `log`. */
+  start(
+    options: SuiteServerOptions,
+    on: { port: number; log: { write(line: string): void } },
+  ): Promise<SuiteServer>
+  createClient(options: SuiteClientOptions): SuiteClient
+}

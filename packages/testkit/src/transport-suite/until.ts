@@ -1,0 +1,22 @@
+/** Resolves when `condition` holds; rejects, saying what was awaited, when it does not within the time. */
+export async function until(
+  condition: () => unknown,
+  what: string | (() => string),
+  { timeoutMs = 15_000 }: { timeoutMs?: number } = {},
+): Promise<void> {
+  const started = performance.now()
+  while (!condition()) {
+    if (performance.now() - started > timeoutMs)
+      throw new Error(`not within ${timeoutMs} ms: ${typeof what === 'string' ? what : what()}`)
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+}
+
+/** A promise and the ends of it, to hold a hook back until the test lets it go. */
+export function createGate(): { readonly opened: Promise<void>; open(): void } {
+  let open = () => {}
+  const opened = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  return { opened, open }
+}
