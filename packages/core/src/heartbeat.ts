@@ -36,9 +36,12 @@ export function createHeartbeat({
 }: HeartbeatOptions): Heartbeat {
   let heard = false
   let missed = 0
-  let cancel: Cancel
+  let stopped = false
+  let cancel: Cancel = () => {}
 
   const wait = (ms: number, due: (late: boolean) => void) => {
+    // A ping may find out that the link is gone, and stop this.
+    if (stopped) return
     const expected = clock.now() + ms
     cancel = clock.after(ms, () => due(clock.now() - expected > ms / 2))
   }
@@ -64,6 +67,9 @@ export function createHeartbeat({
     heard: () => {
       heard = true
     },
-    stop: () => cancel(),
+    stop: () => {
+      stopped = true
+      cancel()
+    },
   }
 }

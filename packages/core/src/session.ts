@@ -251,7 +251,6 @@ export class Session {
 
   #control({ header: [kind, field, reason] }: Frame): void {
     if (kind === 'close') this.#finish(field as ErrorCode, (reason as string | null | undefined) ?? '')
-
     if (kind === 'ping') this.#pong()
     if (kind === 'pong' || kind === 'seen') this.acknowledge(field as number)
   }
