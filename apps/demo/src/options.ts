@@ -1,0 +1,47 @@
+import { parseArgs } from 'node:util'
+
+export interface DemoAddress {
+  port: number
+  host: string
+}
+
+/** An error whose message says all: shown without a stack. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+const options = {
+  port: { type: 'string' },
+  host: { type: 'string' },
+  help: { type: 'boolean', short: 'h' },
+} as const
+const known = Object.keys(options)
+  .map((name) => `--${name}`)
+  .join(', ')
+
+export const usage = `Options: ${known}. The same by the environment: PORT (default 3000; 0 takes any free one), HOST (default 127.0.0.1).`
+
+/**
+ * The address from options, else from the environment, else the default; undefined when help is asked for.
+ * @throws UsageError one clear line
+ */
+export function readOptions(
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): DemoAddress | undefined {
+  const { values, tokens } = parseArgs({ args: [...args], strict: false, tokens: true, options })
+  for (const token of tokens) {
+    if (token.kind === 'positional')
+      throw new UsageError(`Unexpected argument "${token.value}". Known options: ${known}.`)
+    if (token.kind === 'option' && !Object.hasOwn(options, token.name))
+      throw new UsageError(`Unknown option ${token.rawName}. Known options: ${known}.`)
+  }
+  if (values.help === true) return undefined
+  const port = values.port ?? (env.PORT || '3000')
+  const host = values.host ?? (env.HOST || '127.0.0.1')
+  if (typeof port !== 'string' || !/^\d{1,5}$/.test(port) || Number(port) > 65_535)
+    throw new UsageError(`The port must be a whole number from 0 to 65535, not "${port}" (--port, or PORT).`)
+  if (typeof host !== 'string' || host === '')
+    throw new UsageError('--host needs a value, such as 127.0.0.1.')
+  return { port: Number(port), host }
+}

@@ -1,0 +1,63 @@
+import type { IncomingMessage } from 'node:http'
+import { createFaultProxy, type Fault } from '@everwire/testkit'
+import type { FaultName, PathFaults } from './path-faults.js'
+import { visitorOf, type Visitors } from './visitors.js'
+
+export interface PathProxyOptions {
+  target: { host: string; port: number }
+  /** Path that everything of Everwire stands under; the rest always gets through, else nobody could repair the way. */
+  prefix: string
+  visitors: Pick<Visitors, 'faults'>
+  port: number
+  host: string
+}
+
+export interface PathProxy {
+  readonly port: number
+  /** Cuts what a visitor has open of these kinds; the cable is everything. @returns how many */
+  cut(visitor: string, names: readonly FaultName[]): number
+  close(): Promise<void>
+}
+
+/** The network path, which treats each visitor as that one asked for. Rejects when the port is taken. */
+export async function createPathProxy({
+  target,
+  prefix,
+  visitors,
+  port,
+  host,
+}: PathProxyOptions): Promise<PathProxy> {
+  const nameOf = ({ url = '' }: IncomingMessage): FaultName | undefined => {
+    if (!url.startsWith(`${prefix}/`)) return undefined
+    const [route] = url.slice(prefix.length + 1).split('?')
+    return route === 'websocket' || route === 'sse' ? route : 'cable'
+  }
+  const proxy = await createFaultProxy({
+    target,
+    port,
+    host,
+    decide(request) {
+      const name = nameOf(request)
+      return name ? faultOf(visitors.faults(visitorOf(request.headers.cookie)), name) : {}
+    },
+  })
+  return {
+    port: proxy.port,
+    cut: (visitor, names) =>
+      proxy.cut(({ request }) => {
+        const name = nameOf(request)
+        if (name === undefined || visitorOf(request.headers.cookie) !== visitor) return false
+        return names.includes('cable') || names.includes(name)
+      }),
+    close: () => proxy.close(),
+  }
+}
+
+function faultOf(faults: PathFaults, name: FaultName): Fault {
+  if (faults.cable === 'cut') return { drop: true }
+  const fault = faults[name]
+  if (fault === 'blocked') return { refuse: 403 }
+  if (fault === 'silent') return { silent: true }
+  if (fault === 'held') return { holdBack: true }
+  return {}
+}

@@ -1,0 +1,54 @@
+// What the server and the page of the demo agree on. Browser-safe.
+
+export const chatChannel = 'chat:lobby'
+export const ledgerChannel = 'ledger:main'
+export const tickerChannel = (symbol: string): string => `ticker:${symbol}`
+
+export const symbols = [
+  { symbol: 'AMP', name: 'Ampere Foods', price: 128.4 },
+  { symbol: 'OHM', name: 'Ohm & Sons', price: 46.15 },
+  { symbol: 'VLT', name: 'Voltage Rail', price: 311.9 },
+  { symbol: 'WAT', name: 'Watt Waterworks', price: 87.25 },
+] as const
+
+/** A price, and the one that it started the day with. */
+export interface Tick {
+  price: number
+  open: number
+}
+
+export const chatLimits = { name: 24, text: 400, id: 40 } as const
+
+/** A line of the chat. */
+export interface ChatMessage {
+  /** Chosen by the page, which recognises its own line when it comes back. */
+  id: string
+  name: string
+  text: string
+  /** Milliseconds since 1970, by the clock of who sent it. */
+  at: number
+  /** From the server itself; the server refuses it from a client. */
+  house?: true
+}
+
+/** A message of the ledger: who published it, and its number there, counted from 1 without a hole. */
+export interface NumberedMessage {
+  /** `server.` and its node; of a visitor, the public name that `server.info` tells, a dot, and the page's own. */
+  publisher: string
+  sequence: number
+}
+
+export const serverPublisher = 'server'
+export const mostPublisherLength = 60
+
+/** What the method `server.info` answers. */
+export interface ServerInfo {
+  bus: string
+  node: string
+  /** Public name of this visitor. */
+  visitor: string
+  /** Public id of this session. */
+  session: string
+  uptimeMs: number
+  sessions: number
+}
