@@ -89,6 +89,11 @@ try {
       await inspect(page, `long-polling ${width} ${colorScheme}`)
       await shoot('long-polling')
 
+      await page.locator('#cut-cable').click()
+      await page.waitForFunction(() => window.everwireDemo.state === 'reconnecting')
+      await inspect(page, `cut ${width} ${colorScheme}`)
+      await shoot('cut')
+
       await page.locator('#restore').click()
       await onTransport(page, 'websocket')
       await page.evaluate(() => window.everwireDemo.stream.stop())
