@@ -3,6 +3,7 @@ import {
   codeInfo,
   codeOf,
   createHeartbeat,
+  defaults,
   encodeFrame,
   EverwireError,
   protocolVersion,
@@ -193,7 +194,8 @@ export class Connector {
   async #round(): Promise<void> {
     const { transports, linkTimeoutMs, maxBackoffMs } = this.#options
     // A slow network must not be taken for a blocked one for ever.
-    const timeoutMs = Math.min(linkTimeoutMs * 2 ** Math.min(this.#rounds, 10), maxBackoffMs)
+    const slower = Math.min(linkTimeoutMs * 2 ** Math.min(this.#rounds, 10), maxBackoffMs)
+    const timeoutMs = Math.max(linkTimeoutMs, slower)
     let error = new EverwireError('no-transport', 'no transport works in this runtime')
     try {
       await this.#fetchToken()
@@ -312,8 +314,14 @@ export class Connector {
   #begin({ ackFrames, ackBytes }: Welcome): Session {
     const { queueSize, queueBytes } = this.#options
     return new Session(
-      // The queue above is the bound; replies to requests of the server come on top.
-      { overflow: 'refuse', outboxFrames: queueSize * 2, outboxBytes: queueBytes * 2, ackFrames, ackBytes },
+      // The queue above is the bound; on top come replies to the server, and what it has answered but not confirmed yet.
+      {
+        overflow: 'refuse',
+        outboxFrames: queueSize + defaults.outboxFrames,
+        outboxBytes: queueBytes + defaults.outboxBytes,
+        ackFrames,
+        ackBytes,
+      },
       {
         frame: (frame, number) => this.#handler.frame(frame, number),
         heard: (kind) => this.#heard(kind),
@@ -367,7 +375,8 @@ export class Connector {
     this.#forget()
     if (!session) return
     // What is under way would attach to a session that is gone.
-    for (const way of [...this.#opening]) way.settle?.(new EverwireError('unknown-session', 'the session is lost'))
+    for (const way of [...this.#opening])
+      way.settle?.(new EverwireError('unknown-session', 'the session is lost'))
     this.#handler.lost()
     session.link?.close('unknown-session')
   }

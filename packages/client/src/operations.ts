@@ -69,12 +69,23 @@ export class Operations {
     const { clock, queueSize, queueBytes } = this.#options
     const refused =
       frame.bytes > this.#frameBytes
-        ? new EverwireError('frame-too-large', `${frame.bytes} bytes are more than the ${this.#frameBytes} allowed`)
+        ? new EverwireError(
+            'frame-too-large',
+            `${frame.bytes} bytes are more than the ${this.#frameBytes} allowed`,
+          )
         : this.#open.size >= queueSize || this.#bytes + frame.bytes > queueBytes
           ? new EverwireError('queue-full', `${this.#open.size} operations have no answer yet`)
           : undefined
     if (refused) return done(refused, undefined)
-    const operation: Operation = { frame, again, perSession, done, cancel() {}, number: 0, firstSentAt: undefined }
+    const operation: Operation = {
+      frame,
+      again,
+      perSession,
+      done,
+      cancel() {},
+      number: 0,
+      firstSentAt: undefined,
+    }
     operation.cancel = clock.after(timeoutMs, () => this.#expire(operation, timeoutMs))
     this.#open.add(operation)
     this.#bytes += frame.bytes

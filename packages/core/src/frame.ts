@@ -28,6 +28,8 @@ export interface EncodedFrame {
   readonly channel?: string | undefined
   /** May be compressed: it holds no secret beside what a client chose (BREACH). */
   readonly compress?: boolean | undefined
+  /** Outboxes that keep it now: a budget counts a frame once, however many those are. */
+  outboxes: number
 }
 
 /** Encodes a frame. `channel` marks it for removal when the session may no longer read that channel. */
@@ -38,7 +40,7 @@ export function encodeFrame(
 ): EncodedFrame {
   const head = JSON.stringify(header)
   const size = data === undefined ? 0 : 1 + (typeof data === 'string' ? utf8Length(data) : data.length)
-  return { kind: header[0], head, data, binary, bytes: utf8Length(head) + size, channel, compress }
+  return { kind: header[0], head, data, binary, bytes: utf8Length(head) + size, channel, compress, outboxes: 0 }
 }
 
 /*

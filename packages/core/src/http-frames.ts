@@ -65,8 +65,7 @@ export async function exchangeFrames(
   } catch (cause) {
     throw new EverwireError('link-lost', 'the request failed', { cause })
   }
-  if (!response.headers.get('content-type')?.startsWith(eventStreamType))
-    throw foreign(response)
+  if (!response.headers.get('content-type')?.startsWith(eventStreamType)) throw foreign(response)
   const parser = createEventStreamParser(onFrame, maxBytes === undefined ? {} : { maxBytes })
   if (!response.body) return parser.push(await response.text())
   const reader = response.body.getReader()
@@ -110,6 +109,7 @@ export interface ResponseLike {
   writeHead(status: number, headers: Record<string, string | string[] | number | undefined>): unknown
   write(chunk: string | Uint8Array): boolean
   end(): unknown
+  destroy(): unknown
 }
 
 /** Headers of every answer that streams: nothing on the path may store, change or hold it. */

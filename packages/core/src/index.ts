@@ -70,7 +70,7 @@ export {
 } from './http-frames.js'
 export { defaults } from './limits.js'
 export type { Link, LinkHandler } from './link.js'
-export { Outbox, type OutboxLimits } from './outbox.js'
+export { Outbox, OutboxBudget, type OutboxLimits } from './outbox.js'
 export { decodeData, encodeData } from './payload.js'
 export { createResponseLink, type ResponseLink, type ResponseLinkOptions } from './response-link.js'
 export { Session, type LinkNumbers, type SessionHandler, type SessionOptions } from './session.js'

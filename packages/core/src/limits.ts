@@ -27,6 +27,8 @@ export const defaults = {
   outboxFrames: 1_000,
   /** Bytes kept for replay, per session. */
   outboxBytes: 1_048_576,
+  /** Bytes kept for replay by all sessions of a node together; a frame that several keep counts once. */
+  outboxBudgetBytes: 268_435_456,
   /** Publications kept per channel on a node. */
   ringSize: 100,
   /** Largest frame, header and payload together. */

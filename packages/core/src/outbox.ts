@@ -7,6 +7,37 @@ export interface OutboxLimits {
   bytes: number
 }
 
+/**
+ * What many outboxes may keep together, in bytes; a frame that stands in several counts once. `exceeded` is told when
+ * one more frame goes beyond, and should end sessions until it does not.
+ */
+export class OutboxBudget {
+  readonly #limitBytes: number
+  readonly #exceeded: () => void
+  #bytes = 0
+
+  constructor(limitBytes: number, exceeded: () => void) {
+    this.#limitBytes = limitBytes
+    this.#exceeded = exceeded
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+  get isExceeded(): boolean {
+    return this.#bytes > this.#limitBytes
+  }
+
+  add(frame: EncodedFrame): void {
+    if (frame.outboxes++ > 0) return
+    this.#bytes += frame.bytes
+    if (this.isExceeded) this.#exceeded()
+  }
+  remove(frame: EncodedFrame): void {
+    if (--frame.outboxes === 0) this.#bytes -= frame.bytes
+  }
+}
+
 const voidFrame = encodeFrame(['void', 1])
 
 /**
@@ -15,6 +46,7 @@ const voidFrame = encodeFrame(['void', 1])
  */
 export class Outbox {
   readonly #limits: OutboxLimits
+  readonly #budget: OutboxBudget | undefined
   // A queue over an array: frames before #head are gone and leave when they are the larger half.
   #frames: EncodedFrame[] = []
   #head = 0
@@ -22,8 +54,9 @@ export class Outbox {
   #base = 1
   #acked = 0
 
-  constructor(limits: OutboxLimits) {
+  constructor(limits: OutboxLimits, budget?: OutboxBudget) {
     this.#limits = limits
+    this.#budget = budget
   }
 
   /** Number of the oldest frame kept; `sent + 1` when there is none. */
@@ -56,7 +89,10 @@ export class Outbox {
   push(frame: EncodedFrame): number {
     this.#frames.push(frame)
     this.#bytes += frame.bytes
-    return this.sent
+    const number = this.sent
+    // Last, because it may end sessions, this one too.
+    this.#budget?.add(frame)
+    return number
   }
 
   /** The other end has everything up to `number`: forgets it. */
@@ -89,8 +125,8 @@ export class Outbox {
   erase(number: number): boolean {
     if (number < this.#base || number > this.sent) return false
     const index = this.#head + number - this.#base
-    this.#bytes += voidFrame.bytes - this.#frames[index]!.bytes
-    this.#frames[index] = voidFrame
+    this.#release(index)
+    this.#bytes += voidFrame.bytes
     return true
   }
 
@@ -100,9 +136,20 @@ export class Outbox {
       if (where(this.#frames[this.#head + number - this.#base]!)) this.erase(number)
   }
 
+  /** Forgets everything. */
+  clear(): void {
+    while (this.length > 0) this.#drop()
+  }
+
+  #release(index: number): void {
+    const frame = this.#frames[index]!
+    this.#bytes -= frame.bytes
+    this.#frames[index] = voidFrame
+    if (frame !== voidFrame) this.#budget?.remove(frame)
+  }
+
   #drop(): void {
-    this.#bytes -= this.#frames[this.#head]!.bytes
-    this.#frames[this.#head] = voidFrame
+    this.#release(this.#head)
     this.#head++
     this.#base++
     if (this.#head > 64 && this.#head * 2 > this.#frames.length) {

@@ -11,10 +11,11 @@ export interface ResponseLinkOptions {
   /** Headers that the application has set so far. */
   headers: Record<string, string | string[] | number | undefined>
   highWaterBytes: number
+  clock: Clock
   /** Encodes a frame once for every link that carries it. @default encodeEvent */
   encode?: (frame: EncodedFrame) => string | Uint8Array
   /** Ends with its first batch, or after so long: a long poll. */
-  poll?: { clock: Clock; waitMs: number }
+  poll?: { waitMs: number }
 }
 
 export interface ResponseLink extends Link {
@@ -24,12 +25,16 @@ export interface ResponseLink extends Link {
   lost(): void
 }
 
+/** How long the end of an answer may take to leave. As long as ws waits for the answer to a close. */
+const closeTimeoutMs = 30_000
+
 /** A link over one HTTP response. The way up is somebody else's. */
 export function createResponseLink({
   transport,
   response,
   headers,
   highWaterBytes,
+  clock,
   encode = encodeEvent,
   poll,
 }: ResponseLinkOptions): ResponseLink {
@@ -37,6 +42,7 @@ export function createResponseLink({
   let over = false
   let ending = false
   let cancelWait: Cancel = () => {}
+  let cancelDestroy: Cancel = () => {}
 
   const finish = (code: ErrorCode, reason: string) => {
     if (over) return
@@ -52,6 +58,8 @@ export function createResponseLink({
     if (over) return
     if (!started) start()
     response.end()
+    // A peer that reads no more would hold the connection, and what it buffers, for ever.
+    cancelDestroy = clock.after(closeTimeoutMs, () => response.destroy())
     finish(code, reason)
   }
   const endSoon = () => {
@@ -75,11 +83,14 @@ export function createResponseLink({
       if (!poll) return response.writableLength < highWaterBytes
       // The first frame answers the request, whatever else comes completes the poll.
       if (!answer || poll.waitMs === 0) endSoon()
-      else cancelWait = poll.clock.after(poll.waitMs, () => end('link-lost', 'nothing came'))
+      else cancelWait = clock.after(poll.waitMs, () => end('link-lost', 'nothing came'))
       return answer && poll.waitMs > 0
     },
     close: (code, reason = '') => end(code, reason),
-    lost: () => finish('link-lost', 'the connection is gone'),
+    lost: () => {
+      cancelDestroy()
+      finish('link-lost', 'the connection is gone')
+    },
   }
   return link
 }

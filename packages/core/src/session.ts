@@ -2,7 +2,7 @@ import { EverwireError, type ErrorCode } from './errors.js'
 import { encodeFrame, frameCount, isSessionKind, type EncodedFrame, type Frame } from './frame.js'
 import type { Link } from './link.js'
 import { defaults } from './limits.js'
-import { Outbox } from './outbox.js'
+import { Outbox, type OutboxBudget } from './outbox.js'
 
 export interface SessionHandler {
   /** A session frame of the other end, with its number: each exactly once, in order. */
@@ -24,6 +24,8 @@ export interface SessionOptions {
   ackFrames?: number | undefined
   /** Payload received after which it is confirmed, in bytes or characters. @default 262144 */
   ackBytes?: number | undefined
+  /** What this outbox and others may keep together. @default no bound */
+  budget?: OutboxBudget | undefined
   /**
    * What happens when the outbox is full. `evict` gives up the oldest frames that were written, which can then no
    * longer be replayed, and ends the session as `slow-consumer` when all wait to be written. `refuse` throws
@@ -78,11 +80,15 @@ export class Session {
     this.#overflow = options.overflow
     this.#ackFrames = options.ackFrames ?? defaults.outboxFrames / 4
     this.#ackBytes = options.ackBytes ?? defaults.outboxBytes / 4
-    this.#schedule = options.schedule ?? queueMicrotask
-    this.#outbox = new Outbox({
-      frames: options.outboxFrames ?? defaults.outboxFrames,
-      bytes: options.outboxBytes ?? defaults.outboxBytes,
-    })
+    // Not the function itself: browsers refuse to run it as a method of anything but the window.
+    this.#schedule = options.schedule ?? ((flush) => queueMicrotask(flush))
+    this.#outbox = new Outbox(
+      {
+        frames: options.outboxFrames ?? defaults.outboxFrames,
+        bytes: options.outboxBytes ?? defaults.outboxBytes,
+      },
+      options.budget,
+    )
   }
 
   /** The cursor: number of session frames received. Never falls. */
@@ -131,6 +137,8 @@ export class Session {
    */
   send(frame: EncodedFrame): number {
     if (this.#ended) throw new EverwireError('closed', 'the session has ended')
+    // What only waits for the end of this turn shows nothing about the other end.
+    if (!this.#outbox.fits(frame.bytes)) this.#write()
     while (!this.#outbox.fits(frame.bytes)) {
       if (this.#overflow === 'refuse') throw new EverwireError('queue-full', 'the outbox is full')
       // What the link at hand has yet to bring must stay; without a link, what no link ever took.
@@ -247,6 +255,7 @@ export class Session {
     this.#link = undefined
     link?.close(code, reason)
     this.#handler.ended(code, reason)
+    this.#outbox.clear()
   }
 
   #control({ header: [kind, field, reason] }: Frame): void {

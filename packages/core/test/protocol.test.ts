@@ -23,7 +23,7 @@ const blocks = (tag: string) =>
 /** The cells of the table whose header starts with `first`. */
 function table(first: string): string[][] {
   const lines = page.split('\n')
-  const start = lines.findIndex((line) => line.startsWith(`| ${first} |`))
+  const start = lines.findIndex((line) => line.startsWith('|') && line.split('|')[1]!.trim() === first)
   const end = lines.findIndex((line, index) => index > start && !line.startsWith('|'))
   return lines.slice(start + 2, end).map((line) =>
     line
@@ -58,10 +58,7 @@ t.test('the kinds, codes, gap reasons and limits are those of the code', async (
     { close: Number(close), status: Number(status), recovery },
   ])
   t.same(Object.fromEntries(page9), codes)
-  t.same(
-    Object.fromEntries(table('limit').map(([name, value]) => [name, Number(value)])),
-    defaults,
-  )
+  t.same(Object.fromEntries(table('limit').map(([name, value]) => [name, Number(value)])), defaults)
   t.same(
     table('gap reason').map(([reason]) => reason),
     gapReasons,
@@ -69,6 +66,8 @@ t.test('the kinds, codes, gap reasons and limits are those of the code', async (
   const kinds = table('kind').map(([kind]) => kind)
   t.same([...new Set(kinds)].sort(), [...sessionKinds].sort())
   const linkSection = page.slice(page.indexOf('### Link frames'))
-  const linkRows = [...linkSection.slice(0, linkSection.indexOf('```')).matchAll(/^\| `(\w+)`/gm)].map(([, kind]) => kind!)
+  const linkRows = [...linkSection.slice(0, linkSection.indexOf('```')).matchAll(/^\| *`(\w+)`/gm)].map(
+    ([, kind]) => kind!,
+  )
   t.same([...new Set(linkRows)].sort(), [...linkKinds].sort())
 })

@@ -13,6 +13,7 @@ import {
   type Frame,
   type Heartbeat,
   type Link,
+  type OutboxBudget,
 } from '@everwire/core'
 import type { Reader } from './hub.js'
 
@@ -59,6 +60,7 @@ export interface ServerSessionOptions {
   identity: Identity
   outboxFrames: number
   outboxBytes: number
+  budget: OutboxBudget
   host: SessionHost
 }
 
@@ -89,7 +91,7 @@ export class ServerSession implements ClientSession, Reader {
   /** Watches the link at hand. */
   heartbeat: Heartbeat | undefined
 
-  constructor({ secret, nodeId, identity, outboxFrames, outboxBytes, host }: ServerSessionOptions) {
+  constructor({ secret, nodeId, identity, outboxFrames, outboxBytes, budget, host }: ServerSessionOptions) {
     this.secret = secret
     this.token = `${nodeId}.${secret}`
     this.#identity = identity
@@ -97,7 +99,7 @@ export class ServerSession implements ClientSession, Reader {
     this.#roomFrames = outboxFrames / 2
     this.#roomBytes = outboxBytes / 2
     this.core = new Session(
-      { outboxFrames, outboxBytes, overflow: 'evict', schedule: (flush) => host.schedule(flush) },
+      { outboxFrames, outboxBytes, budget, overflow: 'evict', schedule: (flush) => host.schedule(flush) },
       {
         frame: (frame, number) => this.#frame(frame, number),
         acknowledged: () => this.#wake(),

@@ -124,7 +124,8 @@ export class Gateway {
         const request = readAttach(fields)
         early = []
         attach(request).catch(refuse)
-      } else if (!isForeignKind(kind)) throw new EverwireError('bad-frame', `a ${kind} frame came before attach`)
+      } else if (!isForeignKind(kind))
+        throw new EverwireError('bad-frame', `a ${kind} frame came before attach`)
     }
 
     return {

@@ -32,6 +32,11 @@ export interface EverwireOptions {
   outboxFrames?: number
   /** Bytes kept for replay, per session. @default 1048576 */
   outboxBytes?: number
+  /**
+   * Bytes kept for replay by all sessions of the node together; a publication that several keep counts once. Beyond
+   * it the sessions that have been without a link for longest end first, then those that keep most. @default 268435456
+   */
+  outboxBudgetBytes?: number
   /** Publications kept per channel on a node. @default 100 */
   ringSize?: number
   /** Largest frame in bytes. @default 65536 */
@@ -90,6 +95,7 @@ export function readOptions(options: EverwireOptions): Settings {
     unattachedMs: options.unattachedMs ?? defaults.unattachedMs,
     outboxFrames: options.outboxFrames ?? defaults.outboxFrames,
     outboxBytes: options.outboxBytes ?? defaults.outboxBytes,
+    outboxBudgetBytes: options.outboxBudgetBytes ?? defaults.outboxBudgetBytes,
     ringSize: options.ringSize ?? defaults.ringSize,
     frameBytes: options.frameBytes ?? defaults.frameBytes,
     maxSubscriptions: options.maxSubscriptions ?? defaults.subscriptions,

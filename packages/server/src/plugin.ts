@@ -124,6 +124,7 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     maxSessions: settings.maxSessions,
     outboxFrames,
     outboxBytes,
+    outboxBudgetBytes: settings.outboxBudgetBytes,
     resumeWindowMs: settings.resumeWindowMs,
     unattachedMs: settings.unattachedMs,
   })
@@ -180,6 +181,13 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
 
   await app.register(
     async (scope) => {
+      // The connection of an answer that ends while the server closes would be kept for the next request, which can
+      // not come, until keepAliveTimeout.
+      scope.addHook('onRequest', async (_request, reply) => {
+        reply.raw.once('finish', () => {
+          if (sessions.closed) app.server.closeIdleConnections()
+        })
+      })
       await registerRoutes(scope, gateway, offers, settings)
       for (const transport of transports)
         await transport.register(scope, {
@@ -194,7 +202,7 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
   )
 
   // Before the server stops listening to its sockets, so that clients hear why, and come back elsewhere.
-  app.addHook('preClose', async () => sessions.endAll('server-closing', 'the server is closing'))
+  app.addHook('preClose', async () => sessions.close())
   app.addHook('onClose', async () => await bus.close())
 }
 

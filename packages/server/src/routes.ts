@@ -56,7 +56,11 @@ export async function registerRoutes(
   // Frames are the only bodies here, and no form can send them; but for the one request that is plain JSON.
   scope.removeAllContentTypeParsers()
   await scope.register(async (json) => {
-    json.addContentTypeParser('application/json', { parseAs: 'string' }, json.getDefaultJsonParser('error', 'error'))
+    json.addContentTypeParser(
+      'application/json',
+      { parseAs: 'string' },
+      json.getDefaultJsonParser('error', 'error'),
+    )
     json.post('/session', async (request, reply) => {
       const { v, token } = (request.body ?? {}) as Record<string, unknown>
       const opened = await gateway.open(v, token, { request })

@@ -1,4 +1,4 @@
-import { EverwireError, randomBase32, type Cancel, type Clock, type ErrorCode } from '@everwire/core'
+import { EverwireError, OutboxBudget, randomBase32, type Cancel, type Clock } from '@everwire/core'
 import { ServerSession, type Identity, type SessionHost } from './client-session.js'
 
 export interface SessionsOptions {
@@ -8,6 +8,7 @@ export interface SessionsOptions {
   maxSessions: number
   outboxFrames: number
   outboxBytes: number
+  outboxBudgetBytes: number
   resumeWindowMs: number
   unattachedMs: number
 }
@@ -20,12 +21,19 @@ export class Sessions {
   readonly #options: SessionsOptions
   readonly #bySecret = new Map<string, ServerSession>()
   readonly #byId = new Map<string, ServerSession>()
+  /** Of the sessions without a link, in the order in which they lost it. */
   readonly #timers = new Map<ServerSession, Cancel>()
+  readonly #budget: OutboxBudget
+  #closed = false
 
   constructor(options: SessionsOptions) {
     this.#options = options
+    this.#budget = new OutboxBudget(options.outboxBudgetBytes, () => this.#relieve())
   }
 
+  get closed(): boolean {
+    return this.#closed
+  }
   get size(): number {
     return this.#bySecret.size
   }
@@ -34,9 +42,10 @@ export class Sessions {
     return this.#bySecret.values()
   }
 
-  /** @throws EverwireError `too-many-sessions` */
+  /** @throws EverwireError `too-many-sessions`, `server-closing` */
   create(identity: Identity): ServerSession {
     const { nodeId, host, maxSessions, outboxFrames, outboxBytes, unattachedMs } = this.#options
+    if (this.#closed) throw new EverwireError('server-closing', 'the server is closing')
     if (this.size >= maxSessions)
       throw new EverwireError('too-many-sessions', `this node has its ${maxSessions} sessions`)
     const session = new ServerSession({
@@ -45,6 +54,7 @@ export class Sessions {
       identity,
       outboxFrames,
       outboxBytes,
+      budget: this.#budget,
       host,
     })
     this.#bySecret.set(session.secret, session)
@@ -83,8 +93,23 @@ export class Sessions {
     this.#byId.delete(session.id)
   }
 
-  endAll(code: ErrorCode, reason: string): void {
-    for (const session of [...this]) session.end(code, reason)
+  /** Ends them all, and opens no more. */
+  close(): void {
+    this.#closed = true
+    for (const session of [...this]) session.end('server-closing', 'the server is closing')
+  }
+
+  /** Ends sessions until the node keeps no more than its budget; each recovers by position when it comes back. */
+  #relieve(): void {
+    for (const session of this.#timers.keys()) {
+      if (!this.#budget.isExceeded) return
+      session.end('unknown-session', 'the node keeps too much for sessions without a link')
+    }
+    while (this.#budget.isExceeded) {
+      const [most] = [...this].sort((a, b) => b.core.outboxBytes - a.core.outboxBytes)
+      if (!most) return
+      most.end('slow-consumer', 'the node keeps too much, and most of it for this session')
+    }
   }
 
   #endAfter(session: ServerSession, ms: number): void {

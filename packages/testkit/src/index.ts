@@ -15,3 +15,15 @@ export {
   type Verdict,
 } from './ledger.js'
 export { createLinkPair, type Lane, type LinkEnd, type LinkPair, type LinkPairOptions } from './link-pair.js'
+export {
+  transportSuite,
+  type SuiteChannel,
+  type SuiteClient,
+  type SuiteClientOptions,
+  type SuiteIdentity,
+  type SuiteServer,
+  type SuiteServerOptions,
+  type SuiteSession,
+  type SuiteTest,
+  type TransportSuiteOptions,
+} from './transport-suite.js'

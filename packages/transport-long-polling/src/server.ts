@@ -20,7 +20,8 @@ export function longPolling(): ServerTransport<FastifyInstance> {
           response,
           headers: reply.getHeaders(),
           highWaterBytes,
-          poll: { clock, waitMs: Math.min(waitOf(frames[0] as Frame | undefined), pollWaitMs) },
+          clock,
+          poll: { waitMs: Math.min(waitOf(frames[0] as Frame | undefined), pollWaitMs) },
         })
         const handler = (link.handler = accept(link, { request }))
         response.on('close', () => link.lost())

@@ -23,7 +23,7 @@ export function sse(): ServerTransport<FastifyInstance> {
   }
   return {
     name: 'sse',
-    register(app, { accept, highWaterBytes }) {
+    register(app, { accept, highWaterBytes, clock }) {
       const open = (request: FastifyRequest, reply: FastifyReply, frames: readonly Frame[]) => {
         reply.hijack()
         const { raw: response } = reply
@@ -32,6 +32,7 @@ export function sse(): ServerTransport<FastifyInstance> {
           response,
           headers: reply.getHeaders(),
           highWaterBytes,
+          clock,
           encode,
         })
         const handler = (link.handler = accept(link, { request }))

@@ -90,8 +90,8 @@ export function webSocket(options: WebSocketClientOptions = {}): ClientTransport
         )
         const abort = () => {
           if (attached) return
-          link.close('closed')
           fail('link-lost', 'the probe was given up')
+          link.close('closed')
         }
         if (signal.aborted) abort()
         else signal.addEventListener('abort', abort)

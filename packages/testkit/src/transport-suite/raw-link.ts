@@ -41,12 +41,14 @@ export interface RawLinkOptions {
   /** First number of the frames that are sent; one-way transports only. @default 1 */
   first?: number
   attach: Partial<AttachRequest> & Record<string, unknown>
+  /** Closes the link, without a word, as soon as it is welcomed and so many session frames came. */
+  stopAfter?: number
 }
 
 /** Opens a link with the attach that is given, whatever it says. */
 export function openRawLink(
   transport: ClientTransport,
-  { url, attach, first = 1 }: RawLinkOptions,
+  { url, attach, first = 1, stopAfter }: RawLinkOptions,
 ): RawLink {
   const frames: RawLink['frames'] = []
   const others: Frame[] = []
@@ -87,10 +89,12 @@ export function openRawLink(
       if (kind === 'welcome') {
         welcome = { ...welcome, ...(field as Welcome) }
         next = welcome.from
+        if (stopAfter === 0) link.close('link-lost')
       } else if (kind === 'refuse') refused = field as string
       else if (isSessionKind(kind)) {
         frames.push({ number: next, frame })
         next += frameCount(frame.header)
+        if (frames.length === stopAfter) link.close('link-lost')
       } else others.push(frame)
     },
     drained() {},
@@ -166,7 +170,8 @@ export async function postBody(
   const response = await fetch(url, { method: 'POST', headers, body })
   const text = await response.text()
   const type = response.headers.get('content-type') ?? ''
-  if (!type.startsWith(eventStreamType)) return { status: response.status, code: `not from Everwire: ${text}` }
+  if (!type.startsWith(eventStreamType))
+    return { status: response.status, code: `not from Everwire: ${text}` }
   const [frame] = parseEvents(text)
   const [kind, field] = frame?.header ?? ['']
   return {

@@ -1,4 +1,6 @@
-import type { AddressInfo } from 'node:net'
+import type { ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { Bus, ClientTransport, Clock, EverwireError, GapReason, Position } from '@everwire/core'
 
 /*
@@ -6,14 +8,16 @@ import type { Bus, ClientTransport, Clock, EverwireError, GapReason, Position } 
  * and the packages that it tests hand the rest in.
  */
 
+type Message = [] | [string]
+
 /** The part of tap's `t` that is used. */
 export interface SuiteTest {
   test(name: string, run: (t: SuiteTest) => Promise<void>): PromiseLike<unknown>
-  equal(found: unknown, wanted: unknown, message?: string): boolean
-  strictSame(found: unknown, wanted: unknown, message?: string): boolean
-  match(found: unknown, pattern: unknown, message?: string): boolean
-  ok(value: unknown, message?: string): boolean
-  rejects(promise: Promise<unknown>, error: object, message?: string): PromiseLike<unknown>
+  equal(found: unknown, wanted: unknown, ...message: Message): boolean
+  strictSame(found: unknown, wanted: unknown, ...message: Message): boolean
+  match(found: unknown, pattern: unknown, ...message: Message): boolean
+  ok(value: unknown, ...message: Message): boolean
+  rejects(promise: Promise<unknown>, ...wanted: [{ code: string }]): PromiseLike<unknown>
   teardown(run: () => unknown): unknown
 }
 
@@ -58,9 +62,12 @@ export interface SuiteSession {
 export interface SuiteServer {
   readonly server: {
     address(): AddressInfo | string | null
-    getConnections(told: (error: Error | null, count: number) => void): unknown
+    on(event: 'connection', listener: (socket: Socket) => void): unknown
+    on(event: 'request', listener: (request: unknown, response: ServerResponse) => void): unknown
+    on(event: 'upgrade', listener: (request: unknown, socket: Duplex) => void): unknown
   }
   readonly everwire: {
+    readonly bus: Bus
     channel(
       pattern: string,
       options: {
@@ -82,7 +89,10 @@ export interface SuiteChannel {
   readonly position: Position | undefined
   on(event: 'gap', listener: (gap: { reason: GapReason; position?: Position }) => void): () => void
   on(event: 'unsubscribed', listener: (info: { code: string }) => void): () => void
-  on(event: string, listener: (data: unknown, meta: { event: string; position?: Position }) => void): () => void
+  on(
+    event: string,
+    listener: (data: unknown, meta: { event: string; position?: Position }) => void,
+  ): () => void
   subscribe(options?: { position?: Position }): Promise<void>
   unsubscribe(): Promise<void>
   publish(event: string, data?: unknown, options?: { id?: string; timeoutMs?: number }): Promise<unknown>
@@ -124,10 +134,8 @@ export interface TransportSuiteOptions {
   transport: ClientTransport
   /** Others that the same server offers, to switch to and from. */
   others?: readonly ClientTransport[]
-  /** The way up is a request of its own. */
+  /** The transport is made of HTTP requests, and the way up is one of its own; otherwise it is a WebSocket. */
   oneWay: boolean
-  /** How a refusal and the end of a link look on the wire. */
-  closesWith: 'close code' | 'status and refuse frame'
   /** Starts a server on loopback, on `port` or a free one, with the transport and the others; logs go to `log`. */
   start(
     options: SuiteServerOptions,

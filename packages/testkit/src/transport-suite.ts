@@ -1,0 +1,31 @@
+import { faultCases } from './transport-suite/fault-cases.js'
+import { leakCases } from './transport-suite/leak-cases.js'
+import { linkCases } from './transport-suite/link-cases.js'
+import { sessionCases } from './transport-suite/session-cases.js'
+import type { SuiteTest, TransportSuiteOptions } from './transport-suite/types.js'
+
+export type {
+  SuiteChannel,
+  SuiteClient,
+  SuiteClientOptions,
+  SuiteIdentity,
+  SuiteServer,
+  SuiteServerOptions,
+  SuiteSession,
+  SuiteTest,
+  TransportSuiteOptions,
+} from './transport-suite/types.js'
+
+/**
+ * What every transport must hold, over real sockets. A transport passes it by handing in its client half, a server
+ * that offers it, and clients; the suite does the rest.
+ */
+export async function transportSuite(t: SuiteTest, suite: TransportSuiteOptions): Promise<void> {
+  const groups = {
+    link: linkCases,
+    session: sessionCases,
+    fault: faultCases,
+    leak: leakCases,
+  }
+  for (const [name, cases] of Object.entries(groups)) await t.test(name, (t) => cases(t, suite))
+}
