@@ -28,7 +28,7 @@ const restricted = (...groups) => ['error', ...groups.flat()]
 const timers = time.map((name) => ({ name, message: 'Time comes from the Clock that is handed in.' }))
 
 export default [
-  { ignores: ['**/dist/', '**/.tap/', '**/.turbo/', '**/coverage/'] },
+  { ignores: ['**/dist/', '.verify/', '**/.tap/', '**/.turbo/', '**/coverage/'] },
   ...neostandard({ ts: true, noStyle: true, noJsx: true }),
   {
     rules: { curly: 'off' }, // `if (x)` with its statement on the next line is what prettier makes of a long one

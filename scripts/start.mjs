@@ -5,16 +5,24 @@ import { Refusal, at, install, main, run, say, turbo } from './lib.mjs'
 
 const args = process.argv.slice(2)
 const usage = `npm start [-- --port PORT] [-- --host HOST]
-The same by the environment: PORT (default 3000; 0 takes any free one), HOST (default 127.0.0.1).
-Other options are passed on to the demo.`
+The same by the environment: PORT (default 3000; 0 takes any free one), HOST (default 127.0.0.1).`
+const options = {
+  port: { type: 'string' },
+  host: { type: 'string' },
+  help: { type: 'boolean', short: 'h' },
+}
 
 /** The address from options, else from the environment, else the default. */
 function address() {
-  const { values } = parseArgs({
-    args,
-    strict: false,
-    options: { port: { type: 'string' }, host: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
-  })
+  const { values, tokens } = parseArgs({ args, strict: false, tokens: true, options })
+  const known = Object.keys(options)
+    .map((name) => `--${name}`)
+    .join(', ')
+  for (const { kind, name, rawName, value } of tokens) {
+    if (kind === 'positional') throw new Refusal(`Unexpected argument "${value}". Known options: ${known}.`)
+    if (kind === 'option' && !Object.hasOwn(options, name))
+      throw new Refusal(`Unknown option ${rawName}. Known options: ${known}.`)
+  }
   const port = values.port ?? (process.env.PORT || '3000')
   const host = values.host ?? (process.env.HOST || '127.0.0.1')
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535)
@@ -43,12 +51,23 @@ function checkFree(port, host) {
   })
 }
 
+const orphanCheckMs = 500
+
+/** A signal to npm ends npm and its shell, which does not pass it on: what they leave behind must end by itself. */
+function endWithParent() {
+  const parent = process.ppid
+  setInterval(() => {
+    if (process.ppid !== parent) process.kill(process.pid, 'SIGTERM')
+  }, orphanCheckMs).unref()
+}
+
 await main(async () => {
   const { port, host, help } = address()
   if (help) {
     say(usage)
     return 0
   }
+  endWithParent()
   await checkFree(port, host)
   await install()
   say('Building the demo ...')

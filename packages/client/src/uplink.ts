@@ -50,6 +50,8 @@ export function createUplink({
 }: UplinkOptions): Uplink {
   let queue: EncodedFrame[] = []
   let next = 1
+  /** Kept: the last word of a session is sent after it was forgotten. */
+  let id = ''
   let busy = false
   let stopped = false
 
@@ -73,7 +75,7 @@ export function createUplink({
     await Promise.resolve()
     while (queue.length > 0) {
       const batch = take()
-      const head = encodeFrame(['uplink', { session: session(), first: next }])
+      const head = encodeFrame(['uplink', { session: id, first: next }])
       for (const frame of batch)
         if (isSessionKind(frame.kind)) next += frame.kind === 'void' ? frameCount(parseHeader(frame.head)) : 1
       let answer = 0
@@ -92,7 +94,11 @@ export function createUplink({
           if (frame.header[0] === 'seen') answer = frame.header[1] as number
         },
       )
-      if (stopped) return
+      if (stopped) {
+        // Nobody listens any more; but a good-bye must not be lost behind the request that was under way.
+        queue = queue.filter(({ kind }) => kind === 'close')
+        continue
+      }
       if (answer < next - 1)
         throw new EverwireError('link-lost', `the server applied ${answer} frames of ${next - 1}`)
       applied(answer)
@@ -103,6 +109,7 @@ export function createUplink({
   return {
     start(first) {
       next = first
+      id = session()
     },
     send(frames) {
       if (stopped) return true

@@ -127,6 +127,7 @@ function read(type: string, head: string, more: readonly string[]): Frame {
 export function parseEvents(body: string, options?: { maxBytes?: number }): Frame[] {
   const frames: Frame[] = []
   createEventStreamParser((frame) => frames.push(frame), options).push(body)
-  if (!body.endsWith('\n\n')) throw new EverwireError('bad-frame', 'the body ends in mid-event')
+  if (!/(?:\n\n|\r\n\r\n|\r\r)$/.test(body))
+    throw new EverwireError('bad-frame', 'the body ends in mid-event')
   return frames
 }

@@ -40,7 +40,16 @@ export function encodeFrame(
 ): EncodedFrame {
   const head = JSON.stringify(header)
   const size = data === undefined ? 0 : 1 + (typeof data === 'string' ? utf8Length(data) : data.length)
-  return { kind: header[0], head, data, binary, bytes: utf8Length(head) + size, channel, compress, outboxes: 0 }
+  return {
+    kind: header[0],
+    head,
+    data,
+    binary,
+    bytes: utf8Length(head) + size,
+    channel,
+    compress,
+    outboxes: 0,
+  }
 }
 
 /*

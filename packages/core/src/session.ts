@@ -165,6 +165,7 @@ export class Session {
 
   /** Goes on over `link`, from these numbers; an earlier link is left alone, and no longer listened to. */
   bind(link: Link, { receiveFrom, sendFrom }: LinkNumbers): void {
+    if (this.#ended) return link.close('closed', 'the session has ended')
     this.#link = link
     this.#next = receiveFrom
     this.#written = sendFrom - 1

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import {
   encodeFrame,
   EverwireError,
@@ -56,6 +57,13 @@ interface Entry {
   readonly reads: Map<number, Promise<{ items: readonly RingItem[]; complete: boolean }>>
 }
 
+/** What recognises a repeated publication, and whose it is. */
+export interface PublicationId {
+  /** Public to one publisher: a user id, null for the anonymous, undefined for the server itself. */
+  userId: string | null | undefined
+  id: string
+}
+
 export interface HubOptions {
   bus: Bus
   rules: ChannelRules
@@ -97,14 +105,14 @@ export class Hub {
   }
 
   /** Stores or broadcasts; with a position where the channel has history. */
-  async publish(key: string, message: Message, id?: string): Promise<Position | undefined> {
+  async publish(key: string, message: Message, id?: PublicationId): Promise<Position | undefined> {
     const { history } = this.rule(key)
     // One copy, exactly sized: a view would keep the whole chunk of the socket alive for as long as it is retained.
     const owned = {
       ...message,
       data: typeof message.data === 'object' ? new Uint8Array(message.data) : message.data,
     }
-    if (history) return await this.#bus.store(key, history, owned, { id })
+    if (history) return await this.#bus.store(key, history, owned, { id: id && scopedId(key, id) })
     await this.#bus.broadcast(key, owned)
     return undefined
   }
@@ -310,10 +318,21 @@ export class Hub {
       if (entry.epoch !== epoch) continue
       const first = items[0]
       // What retention removed is told before what follows it; the frame that follows must find its chain whole.
-      if (!complete || !first) gap('expired', first ? first.previous : entry.last)
-      for (const item of items) sendItem(reader, item)
-      if (first) subscription.position = items.at(-1)!.offset
-      recovered += items.length
+      if (!complete) gap('expired', first ? first.previous : entry.last)
+      else if (!first) {
+        // Offsets rose by what other channels stored: nothing is missing, and the next publication names the newest.
+        reader.send(skipFrame(entry, [entry.last, position]))
+        subscription.position = entry.last
+      }
+      for (const item of items) {
+        // Before each: a whole chunk of large publications is more than an outbox holds.
+        await reader.room()
+        if (subscription.gone || subscription.live) return
+        if (entry.epoch !== epoch) break
+        sendItem(reader, item)
+        subscription.position = item.offset
+        recovered++
+      }
     }
     subscription.live = true
   }
@@ -341,6 +360,15 @@ export class Hub {
     return read
   }
 }
+
+/**
+ * Ids are recognised per stream, so a bare id would let another user's or channel's publication be swallowed with a
+ * success. Never derived from the session: a retry may come from the next one.
+ */
+const scopedId = (key: string, { userId, id }: PublicationId): string =>
+  createHash('sha256')
+    .update(JSON.stringify([userId === undefined ? 'server' : [userId], key, id]))
+    .digest('base64url')
 
 const userPrefix = '@user:'
 

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import {
   assertChannelName,
   decodeData,
@@ -141,7 +140,7 @@ export class Operations {
     const message = { event, data: frame.data, binary: frame.binary || undefined, userId }
     return acknowledgement(
       number,
-      await hub.publish(key, message, id ? scopedId(session, key, id) : undefined),
+      await hub.publish(key, message, id ? { userId: session.userId, id } : undefined),
     )
   }
 
@@ -189,12 +188,3 @@ export class Operations {
 
 const acknowledgement = (number: number, position?: Position): EncodedFrame =>
   encodeFrame(['ack', number, ...(position ? [position.epoch, position.offset] : [])])
-
-/**
- * Ids are recognised per stream, so a bare client id would let another user's or channel's publication be swallowed
- * with a success. Never derived from the session: a retry may come from the next one.
- */
-const scopedId = (session: ServerSession, key: string, id: string): string =>
-  createHash('sha256')
-    .update(JSON.stringify([session.userId, key, id]))
-    .digest('base64url')

@@ -164,7 +164,7 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     if (!channel.startsWith('@user:')) assertChannelName(channel)
     const { data: payload, binary } = encodeData(data)
     const message = { event, data: payload, binary, except: typeof except === 'object' ? except.id : except }
-    return await hub.publish(channel, message, id)
+    return await hub.publish(channel, message, id === undefined ? undefined : { userId: undefined, id })
   }
 
   app.decorate('everwire', {

@@ -44,7 +44,7 @@ export async function registerRoutes(
     const code =
       error.statusCode === 413
         ? 'frame-too-large'
-        : codeOf(error, error.statusCode === 400 ? 'bad-frame' : 'internal')
+        : codeOf(error, error.statusCode === 400 || error.statusCode === 415 ? 'bad-frame' : 'internal')
     // Rate limits and the like of the application answer in their own way.
     if (code === 'internal' && error.statusCode !== undefined && error.statusCode < 500)
       return reply.send(error)

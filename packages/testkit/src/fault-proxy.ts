@@ -183,6 +183,7 @@ interface GateOptions extends Fault {
   afterHead?: boolean
 }
 
+const mostDelayedBytes = 1_048_576
 const headEnd = Buffer.from('\r\n\r\n')
 
 /** One direction of a connection, with its faults. */
@@ -192,6 +193,9 @@ class Gate extends Transform {
   #held: Buffer[] = []
   #left: number
   #frozen = false
+  /** Bytes that wait for their time. */
+  #delayed = 0
+  #ended: (() => void) | undefined
 
   constructor(options: GateOptions) {
     super()
@@ -214,22 +218,36 @@ class Gate extends Transform {
       this.#held.push(body)
       return done()
     }
-    if (delayMs === undefined) return this.#pass(body, done)
+    if (delayMs === undefined) {
+      this.#pass(body)
+      return done()
+    }
+    // The next piece does not wait for this one, or a delay would be a bottleneck too; only a flood does.
+    this.#delayed += body.length
+    const full = this.#delayed > mostDelayedBytes
     systemClock.after(delayMs, () => {
-      if (!this.#frozen) this.#pass(body, done)
+      this.#delayed -= body.length
+      if (this.#frozen || this.destroyed) return
+      this.#pass(body)
+      if (full) done()
+      if (this.#delayed === 0) this.#ended?.()
     })
+    if (!full) done()
   }
 
   override _flush(done: TransformCallback): void {
     if (this.#frozen) return
     for (const chunk of this.#held) this.push(chunk)
-    done()
+    if (this.#delayed === 0) done()
+    else this.#ended = done
   }
 
-  #pass(chunk: Buffer, done: TransformCallback): void {
+  #pass(chunk: Buffer): void {
+    if (this.#left === 0) return
     if (chunk.length < this.#left) {
       this.#left -= chunk.length
-      return done(null, chunk)
+      this.push(chunk)
+      return
     }
     this.push(chunk.subarray(0, this.#left))
     this.#left = 0
@@ -271,21 +289,24 @@ function endToEnd({ rawHeaders }: IncomingMessage): string[] {
   return headers
 }
 
-function forwarded(request: IncomingMessage): string[] {
-  const { remoteAddress = '' } = request.socket
-  return [
-    ...endToEnd(request),
-    'X-Forwarded-For',
-    remoteAddress,
-    'X-Forwarded-Proto',
-    'http',
-    'Connection',
-    'close',
-  ]
-}
+/** Who asks, for the target. */
+const forwardedFor = ({ socket: { remoteAddress = '' } }: IncomingMessage) => [
+  'X-Forwarded-For',
+  remoteAddress,
+  'X-Forwarded-Proto',
+  'http',
+]
 
-function requestHead({ method, url, rawHeaders }: IncomingMessage): string {
-  const lines = [`${method} ${url} HTTP/1.1`]
-  for (let i = 0; i < rawHeaders.length; i += 2) lines.push(`${rawHeaders[i]}: ${rawHeaders[i + 1]}`)
+const forwarded = (request: IncomingMessage) => [
+  ...endToEnd(request),
+  ...forwardedFor(request),
+  'Connection',
+  'close',
+]
+
+function requestHead(request: IncomingMessage): string {
+  const headers = [...request.rawHeaders, ...forwardedFor(request)]
+  const lines = [`${request.method} ${request.url} HTTP/1.1`]
+  for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`)
   return `${lines.join('\r\n')}\r\n\r\n`
 }

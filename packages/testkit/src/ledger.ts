@@ -14,7 +14,10 @@ export interface Ledger {
   /** What is not accepted yet need not arrive any more. */
   unsubscribed(subscriber: string, channel: string): void
   received(subscriber: string, channel: string, publisher: string, n: number): void
-  /** The subscriber was told that publications are missing here. */
+  /**
+   * The subscriber was told that publications are missing here: between what it received last of each publisher and
+   * what it receives next. At the end it explains only what was being published when it was told, not what comes later.
+   */
   gap(subscriber: string, channel: string, reason: string): void
   /** What is wrong up to now. Call it when everything has had the time to arrive. */
   verdict(): Verdict
@@ -69,6 +72,8 @@ interface Reading {
   gaps: number[]
   /** Numbers jumped over, and the gaps told there. */
   holes: { from: number; to: number; gaps: readonly number[] }[]
+  /** Highest number that was being published when the last gap was told. */
+  toldUpTo: number
   misordered: number
   phantoms: number
 }
@@ -79,8 +84,8 @@ interface Subscription {
   open: boolean
   /** Reasons, by index. */
   readonly gaps: string[]
-  /** What came first, in order, for channels with total order: series index, number. */
-  readonly order: [number, number][]
+  /** What came, in order, for channels with total order: `orderKey` of each. */
+  readonly order: number[]
 }
 
 interface ChannelRecord {
@@ -121,8 +126,8 @@ export function createLedger({ totalOrder = () => false }: LedgerOptions = {}): 
   const readingOf = (subscription: Subscription, publisher: string): Reading => {
     let found = subscription.readings.get(publisher)
     if (!found) {
-      // A publisher that began later: everything of it is due.
-      found = newReading(0, subscription.open ? Number.POSITIVE_INFINITY : 0, subscription.gaps.length)
+      // A publisher that began later: everything of it is due, and no gap that was told before explains a loss.
+      found = newReading(0, subscription.open ? Number.POSITIVE_INFINITY : 0)
       subscription.readings.set(publisher, found)
     }
     return found
@@ -141,7 +146,7 @@ export function createLedger({ totalOrder = () => false }: LedgerOptions = {}): 
         throw new Error(`${subscriber} comes back to ${channel}: give it another name, it is another reader`)
       const readings = new Map<string, Reading>()
       for (const { publisher, highest } of series.values())
-        readings.set(publisher, newReading(highest, Number.POSITIVE_INFINITY, 0))
+        readings.set(publisher, newReading(highest, Number.POSITIVE_INFINITY))
       subscriptions.set(subscriber, { subscriber, readings, open: true, gaps: [], order: [] })
     },
 
@@ -163,7 +168,7 @@ export function createLedger({ totalOrder = () => false }: LedgerOptions = {}): 
       const value = seriesOf(channel, publisher).states[n] ?? state.none
       if (value === state.none) reading.phantoms++
       if (came > 0) return
-      if (totalOrder(channel)) subscription.order.push([seriesOf(channel, publisher).index, n])
+      if (totalOrder(channel)) subscription.order.push(orderKey(seriesOf(channel, publisher).index, n))
       // It was under way when the reader came: it may come, at any place.
       if (n <= reading.start) return
       if (n < reading.last) {
@@ -178,7 +183,11 @@ export function createLedger({ totalOrder = () => false }: LedgerOptions = {}): 
     gap(subscriber, channel, reason) {
       const subscription = subscriptionOf(subscriber, channel)
       const index = subscription.gaps.push(reason) - 1
-      for (const reading of subscription.readings.values()) reading.gaps = [...reading.gaps, index]
+      for (const { publisher, highest } of channelOf(channel).series.values()) {
+        const reading = readingOf(subscription, publisher)
+        reading.gaps = [...reading.gaps, index]
+        reading.toldUpTo = highest
+      }
     },
 
     verdict() {
@@ -215,11 +224,11 @@ function judge(
       if (value !== state.none) verdict.published++
       if (value === state.accepted) verdict.accepted++
     }
+  const before: (readonly number[])[] = []
   for (const { subscriber, readings, gaps, order, open } of subscriptions.values()) {
     const useful = new Set<number>()
     for (const one of series.values()) {
-      const reading =
-        readings.get(one.publisher) ?? newReading(0, open ? Number.POSITIVE_INFINITY : 0, gaps.length)
+      const reading = readings.get(one.publisher) ?? newReading(0, open ? Number.POSITIVE_INFINITY : 0)
       const { counts, holes, last } = reading
       for (const count of counts) {
         if (count > 0) verdict.received++
@@ -244,22 +253,24 @@ function judge(
           if (one.states[n] === state.accepted && (counts[n] ?? 0) === 0) count++
         return count
       }
-      for (const hole of [
-        ...holes,
-        { from: last + 1, to: one.highest, gaps: reading.gaps, trailing: true },
+      const { toldUpTo } = reading
+      const here = { from: last + 1, to: toldUpTo, gaps: reading.gaps, inner: false }
+      const later = { from: Math.max(last, toldUpTo) + 1, to: one.highest, gaps: [], inner: false }
+      for (const { from, to, gaps, inner } of [
+        ...holes.map((hole) => ({ ...hole, inner: true })),
+        here,
+        later,
       ]) {
-        const count = missing(hole.from, hole.to)
+        const count = missing(from, to)
         if (count === 0) continue
-        if (hole.gaps.length > 0) {
+        if (gaps.length > 0) {
           verdict.told += count
-          for (const gap of hole.gaps) useful.add(gap)
+          for (const gap of gaps) useful.add(gap)
           continue
         }
         verdict.lost += count
-        note(
-          `${subscriber} lost ${count} of ${one.publisher} between ${hole.from} and ${hole.to}, without a gap`,
-        )
-        if (!('trailing' in hole)) verdict.unsignalledGaps++
+        note(`${subscriber} lost ${count} of ${one.publisher} between ${from} and ${to}, without a gap`)
+        if (inner) verdict.unsignalledGaps++
       }
     }
     gaps.forEach((reason, index) => {
@@ -267,17 +278,25 @@ function judge(
       verdict.falseGaps++
       note(`${subscriber} was told a gap (${reason}) where nothing is missing`)
     })
-    if (total) verdict.misordered += orderFaults(order, [...subscriptions.values()][0]!.order)
+    if (!total) continue
+    // Each against each that came before it; the worst disagreement counts.
+    const faults = before.map((other) => orderFaults(order, other))
+    before.push(order)
+    const worst = Math.max(0, ...faults)
+    verdict.misordered += worst
+    if (worst > 0) note(`${subscriber} received ${worst} in another order than a subscriber before it`)
   }
 }
 
+const orderKey = (series: number, n: number) => series * 2 ** 32 + n
+
 /** How often the common part of two orders goes backwards. */
-function orderFaults(order: readonly [number, number][], reference: readonly [number, number][]): number {
-  const ranks = new Map(reference.map(([series, n], rank) => [series * 2 ** 32 + n, rank]))
+function orderFaults(order: readonly number[], reference: readonly number[]): number {
+  const ranks = new Map(reference.map((key, rank) => [key, rank]))
   let faults = 0
   let last = -1
-  for (const [series, n] of order) {
-    const rank = ranks.get(series * 2 ** 32 + n)
+  for (const key of order) {
+    const rank = ranks.get(key)
     if (rank === undefined) continue
     if (rank < last) faults++
     last = rank
@@ -285,14 +304,15 @@ function orderFaults(order: readonly [number, number][], reference: readonly [nu
   return faults
 }
 
-function newReading(start: number, end: number, toldBefore: number): Reading {
+function newReading(start: number, end: number): Reading {
   return {
     start,
     end,
     counts: new Uint8Array(64),
     last: start,
-    gaps: Array.from({ length: toldBefore }, (_, index) => index),
+    gaps: [],
     holes: [],
+    toldUpTo: 0,
     misordered: 0,
     phantoms: 0,
   }

@@ -1,3 +1,4 @@
+import { badInputCases } from './transport-suite/bad-input-cases.js'
 import { faultCases } from './transport-suite/fault-cases.js'
 import { leakCases } from './transport-suite/leak-cases.js'
 import { linkCases } from './transport-suite/link-cases.js'
@@ -25,6 +26,7 @@ export async function transportSuite(t: SuiteTest, suite: TransportSuiteOptions)
     link: linkCases,
     session: sessionCases,
     fault: faultCases,
+    'bad input': badInputCases,
     leak: leakCases,
   }
   for (const [name, cases] of Object.entries(groups)) await t.test(name, (t) => cases(t, suite))

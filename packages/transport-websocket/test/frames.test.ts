@@ -25,9 +25,14 @@ async function pair(t: Test, options: ClientOptions = {}) {
     })
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
-  const client = new WebSocket(`ws://127.0.0.1:${(app.server.address() as AddressInfo).port}/websocket`, options)
+  const client = new WebSocket(
+    `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}/websocket`,
+    options,
+  )
   const received: { frame: Frame; binary: boolean }[] = []
-  client.on('message', (data: Buffer, binary) => received.push({ frame: parseFrame(data, { binary }), binary }))
+  client.on('message', (data: Buffer, binary) =>
+    received.push({ frame: parseFrame(data, { binary }), binary }),
+  )
   await once(client, 'open')
   t.teardown(async () => {
     client.terminate()
@@ -57,7 +62,9 @@ t.test('messages of every length class arrive whole, in one write', async (t) =>
   link.send(texts.map((text, index) => publication(index + 1, text)))
   const received = await messages(texts.length)
   t.same(
-    received.map(({ frame }) => (JSON.parse(String(Buffer.from(frame.data as Uint8Array))) as { text: string }).text),
+    received.map(
+      ({ frame }) => (JSON.parse(String(Buffer.from(frame.data as Uint8Array))) as { text: string }).text,
+    ),
     texts,
   )
 })

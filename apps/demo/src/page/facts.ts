@@ -64,7 +64,7 @@ export function createFacts(client: Client): { render(): void; roundTripMs(): nu
       setText(facts.ping, roundTripMs === undefined ? '–' : `${roundTripMs.toFixed(1)} ms`)
       setText(facts.session, info ? `${info.session.slice(0, 8)}, ${ordinal(sessions)}` : '–')
       setText(facts.frames, `${count(received)} / ${count(sent)}`)
-      setText(facts.resumes, resumes === 1 ? 'once' : `${count(resumes)} times`)
+      setText(facts.resumes, resumes === 0 ? 'not yet' : resumes === 1 ? 'once' : `${count(resumes)} times`)
       setText(facts.bus, info ? (info.bus === 'memory' ? 'in process' : info.bus) : '–')
       setText(facts.node, info?.node ?? '–')
     },

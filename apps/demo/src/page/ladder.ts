@@ -7,7 +7,7 @@ import { transportName } from './words.js'
 export function createLadder(client: Client): { showFaults(faults: PathFaults): void } {
   const lanes = [...byId('lanes').querySelectorAll<HTMLElement>('.lane')]
   const status = byId('status')
-  const statusText = byId('status-text')
+  const [lead, statusText] = [byId('status-lead'), byId('status-text')]
   let faults: PathFaults | undefined
 
   const isBlocked = (transport: string) =>
@@ -26,11 +26,12 @@ export function createLadder(client: Client): { showFaults(faults: PathFaults): 
       else lane.removeAttribute('aria-current')
       setText(
         lane.querySelector('.lane-state')!,
-        active ? 'in use' : blocked ? (faults!.cable === 'ok' ? 'blocked' : 'cut') : 'free',
+        active ? 'in use' : blocked ? (faults!.cable === 'ok' ? 'blocked' : 'cut') : 'open',
       )
     }
     status.dataset.state = state
-    setText(statusText, sentences[state] ?? `Connected over ${transportName(transport)}`)
+    setText(lead, state === 'connected' ? 'Connected over ' : '')
+    setText(statusText, sentences[state] ?? transportName(transport))
   }
   client.on('state', show)
   show()

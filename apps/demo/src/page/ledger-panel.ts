@@ -38,7 +38,7 @@ export function createLedgerPanel(
         fine,
         [
           `The server sends ten a second; you have sent ${count(stream.sequence)}.`,
-          waiting > 0 ? `${count(waiting)} on their way.` : 'Nothing is on its way.',
+          `On their way: ${count(waiting)}.`,
           snapshot.misordered > 0 ? `${count(snapshot.misordered)} out of order.` : 'All in order.',
           snapshot.gaps > 0 ? `${count(snapshot.gaps)} gaps told.` : '',
         ]

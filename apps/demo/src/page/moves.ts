@@ -28,16 +28,16 @@ const mostShown = 50
 /** Writes down every change of the connection, on the page too. */
 export function trackMoves(client: Client): readonly Move[] {
   const moves: Move[] = []
-  const list = byId('moves')
+  const log = byId('moves')
   let from: string | null = null
   let down: Outage | undefined
 
   const note = (move: Move) => {
     moves.push(move)
     if (moves.length > mostMoves) moves.shift()
-    if (moves.length === 1) list.replaceChildren()
-    list.prepend(item(move))
-    while (list.childElementCount > mostShown) list.lastElementChild?.remove()
+    if (moves.length === 1) log.replaceChildren()
+    log.prepend(item(move))
+    while (log.childElementCount > mostShown) log.lastElementChild?.remove()
   }
 
   client.on('state', ({ state, transport, error }) => {
@@ -62,12 +62,14 @@ const causes: Readonly<Record<string, string>> = {
   'unknown-session': 'The session was lost',
 }
 
+const list = new Intl.ListFormat('en')
+
 /** Why there was no link, and which transports failed before this one. */
 function whyBack({ error, last }: Outage, attempts: readonly Attempt[]): string {
   const cause = causes[error?.code ?? 'link-lost'] ?? `The link ended (${error?.code})`
   const since = last ? attempts.slice(attempts.indexOf(last) + 1) : attempts
   const failed = new Set(since.filter(({ ok }) => !ok).map(({ transport }) => transportName(transport)))
-  return failed.size === 0 ? cause : `${cause}; ${[...failed].join(' and ')} did not get through`
+  return failed.size === 0 ? cause : `${cause}; ${list.format(failed)} did not get through`
 }
 
 function item({ from, to, at, why, outageMs }: Move): HTMLElement {

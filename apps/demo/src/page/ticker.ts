@@ -54,7 +54,7 @@ function sparkline(): { svg: SVGElement; add(value: number): void } {
       const low = Math.min(...values)
       const range = Math.max(...values) - low || 1
       const place = (one: number, at: number) =>
-        `${((at / (points - 1)) * width).toFixed(1)},${(height - 3 - ((one - low) / range) * (height - 6)).toFixed(1)}`
+        `${((at / Math.max(values.length - 1, 1)) * width).toFixed(1)},${(height - 3 - ((one - low) / range) * (height - 6)).toFixed(1)}`
       line.setAttribute('points', values.map(place).join(' '))
     },
   }

@@ -95,7 +95,11 @@ export function openRawLink(
         frames.push({ number: next, frame })
         next += frameCount(frame.header)
         if (frames.length === stopAfter) link.close('link-lost')
-      } else others.push(frame)
+      } else {
+        others.push(frame)
+        // As a client does: a long poll would ask again.
+        if (kind === 'close') link.close(field as ErrorCode)
+      }
     },
     drained() {},
     closed(code, reason = '') {

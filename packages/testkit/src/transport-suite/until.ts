@@ -1,16 +1,22 @@
+import { systemClock } from '@everwire/core'
+
 /** Resolves when `condition` holds; rejects, saying what was awaited, when it does not within the time. */
 export async function until(
   condition: () => unknown,
   what: string | (() => string),
   { timeoutMs = 15_000 }: { timeoutMs?: number } = {},
 ): Promise<void> {
-  const started = performance.now()
+  const started = systemClock.now()
   while (!condition()) {
-    if (performance.now() - started > timeoutMs)
+    if (systemClock.now() - started > timeoutMs)
       throw new Error(`not within ${timeoutMs} ms: ${typeof what === 'string' ? what : what()}`)
-    await new Promise((resolve) => setTimeout(resolve, 2))
+    await pause(2)
   }
 }
+
+/** Lets real time pass, for what needs it: sockets that carry something meanwhile. */
+export const pause = (ms: number): Promise<void> =>
+  new Promise((resolve) => void systemClock.after(ms, resolve))
 
 /** A promise and the ends of it, to hold a hook back until the test lets it go. */
 export function createGate(): { readonly opened: Promise<void>; open(): void } {

@@ -1,0 +1,352 @@
+import { test } from 'tap'
+import { createLinkPair } from '../../testkit/src/link-pair.js'
+import {
+  encodeFrame,
+  judgeAttach,
+  Outbox,
+  Session,
+  type EncodedFrame,
+  type ErrorCode,
+  type Frame,
+  type Link,
+} from '../src/index.js'
+
+const frame = (text: string, channel?: string) => encodeFrame(['pub', 'a:b', 'e'], text, { channel })
+
+/** A session whose turns end when the test says so, and what its application hears. */
+function createEnd(options: Partial<ConstructorParameters<typeof Session>[0]> = {}) {
+  const heard: [number, unknown][] = []
+  const ends: [ErrorCode, string][] = []
+  let flushes: (() => void)[] = []
+  const session = new Session(
+    { overflow: 'evict', schedule: (flush) => flushes.push(flush), ...options },
+    {
+      frame: ({ data }, number) => heard.push([number, data]),
+      ended: (code, reason) => ends.push([code, reason]),
+    },
+  )
+  const turn = () => {
+    const now = flushes
+    flushes = []
+    for (const flush of now) flush()
+  }
+  return { session, heard, ends, turn }
+}
+
+/** A link that takes `room` batches, then is blocked. */
+function createSink(room = Infinity) {
+  const sent: EncodedFrame[] = []
+  const closed: string[] = []
+  const link: Link = {
+    transport: 'sink',
+    bufferedBytes: 0,
+    send(frames) {
+      sent.push(...frames)
+      return --room > 0
+    },
+    close: (code) => closed.push(code),
+  }
+  return {
+    link,
+    sent,
+    closed,
+    heads: () => sent.map(({ head, data }) => (data as string | undefined) ?? head),
+  }
+}
+
+const start = { receiveFrom: 1, sendFrom: 1 }
+
+test('two sessions talk over a link, and go on over the next one', async (t) => {
+  const client = createEnd({ schedule: queueMicrotask, overflow: 'refuse' })
+  const owner = createEnd({ schedule: queueMicrotask })
+  const join = () => {
+    const pair = createLinkPair()
+    const listen = (end: typeof client, link: Link & { listen: typeof pair.client.listen }) =>
+      link.listen({
+        receive: (frame) => end.session.receive(link, frame),
+        drained: () => end.session.drained(link),
+        closed: () => end.session.unbind(link),
+      })
+    listen(client, pair.client)
+    listen(owner, pair.server)
+    const cursors = [client.session.received, owner.session.received] as const
+    client.session.bind(pair.client, { receiveFrom: cursors[0] + 1, sendFrom: cursors[1] + 1 })
+    owner.session.bind(pair.server, { receiveFrom: cursors[1] + 1, sendFrom: cursors[0] + 1 })
+    return pair
+  }
+  const settle = () => new Promise<void>((resolve) => setImmediate(resolve))
+  const first = join()
+  owner.session.send(frame('1'))
+  client.session.send(frame('one'))
+  await settle()
+  t.strictSame([client.heard, owner.heard], [[[1, '1']], [[1, 'one']]])
+  first.down.hold()
+  owner.session.send(frame('2'))
+  await settle()
+  first.cut()
+  await settle()
+  t.equal(owner.session.link, undefined)
+  owner.session.send(frame('3'))
+  join()
+  await settle()
+  t.strictSame(client.heard, [
+    [1, '1'],
+    [2, '2'],
+    [3, '3'],
+  ])
+  owner.session.ping()
+  await settle()
+  t.strictSame([owner.session.acked, owner.session.outboxFrames, owner.session.outboxBytes], [3, 0, 0])
+})
+
+test('what is received is confirmed after so many frames, or so many bytes', (t) => {
+  const few = createEnd({ ackFrames: 3 })
+  const sink = createSink()
+  few.session.bind(sink.link, start)
+  for (let i = 0; i < 7; i++) few.session.receive(sink.link, { header: ['pub', 'a:b', 'e'], data: '1' })
+  t.strictSame(sink.heads(), ['["seen",3]', '["seen",6]'])
+
+  // Else a full outbox would wait for a ping, though everything has come.
+  const large = createEnd({ ackBytes: 1_000 })
+  const other = createSink()
+  large.session.bind(other.link, start)
+  for (let i = 0; i < 4; i++)
+    large.session.receive(other.link, { header: ['pub', 'a:b', 'e'], data: 'x'.repeat(600) })
+  t.strictSame(other.heads(), ['["seen",2]', '["seen",4]'])
+  t.end()
+})
+
+test('a miscount is never passed over in silence', (t) => {
+  const lossy = createEnd()
+  const sink = createSink()
+  lossy.session.bind(sink.link, start)
+  lossy.session.receive(sink.link, { header: ['void', 2] })
+  lossy.session.receive(sink.link, { header: ['ping', 3] })
+  t.match(lossy.ends, [['numbering', /sent 3 frames, 2 came/]])
+  t.match(sink.heads(), [/^\["close","numbering"/])
+  t.strictSame(sink.closed, ['numbering'])
+  lossy.session.receive(sink.link, { header: ['pub', 'a:b', 'e'], data: 'late' })
+  lossy.session.acknowledge(1)
+  lossy.session.end('closed')
+  t.equal(lossy.ends.length, 1, 'ended once')
+  t.strictSame(lossy.heard, [])
+  t.throws(() => lossy.session.send(frame('x')), { code: 'closed' })
+
+  const ahead = createEnd()
+  const next = createSink()
+  ahead.session.bind(next.link, { receiveFrom: 5, sendFrom: 1 })
+  ahead.session.receive(next.link, { header: ['pub', 'a:b', 'e'], data: 'x' })
+  t.match(ahead.ends, [['numbering', /frame 5 came after frame 0/]])
+
+  const liar = createEnd()
+  const last = createSink()
+  liar.session.bind(last.link, start)
+  liar.session.send(frame('1'))
+  liar.turn()
+  liar.session.receive(last.link, { header: ['seen', 2] })
+  t.match(liar.ends, [['numbering', /confirms frame 2, 1 were written/]])
+  t.end()
+})
+
+test('a full outbox gives up what was written, and ends a session that writes nothing', (t) => {
+  const { session, ends, turn } = createEnd({ outboxFrames: 3 })
+  const sink = createSink()
+  session.bind(sink.link, start)
+  for (const text of ['1', '2', '3', '4']) {
+    session.send(frame(text))
+    turn()
+  }
+  t.strictSame([session.base, session.outboxFrames, session.sent], [2, 3, 4])
+  session.unbind(sink.link)
+  session.send(frame('5'))
+  session.send(frame('6'))
+  session.send(frame('7'))
+  t.strictSame([session.base, session.ended], [5, false], 'without a link, what some link took is given up')
+  session.send(frame('8'))
+  t.match(ends, [['slow-consumer', /3 frames wait/]])
+  t.end()
+})
+
+test('what a link has yet to replay is not given up', (t) => {
+  const { session, ends, turn } = createEnd({ outboxFrames: 3, outboxBytes: 10_000_000 })
+  const large = (text: string) => frame(JSON.stringify(text.repeat(70_000)))
+  const first = createSink()
+  session.bind(first.link, start)
+  for (const text of ['1', '2', '3']) session.send(large(text))
+  turn()
+  t.equal(session.unwritten, 0)
+  const second = createSink(1)
+  session.bind(second.link, start)
+  t.equal(session.unwritten, 2, 'one batch, then it is blocked')
+  session.send(large('4'))
+  t.strictSame([session.base, session.ended], [2, false], 'the one that this link has taken may go')
+  session.send(large('5'))
+  t.match(ends, [['slow-consumer']], 'the next may not, though an earlier link has taken it')
+  t.end()
+})
+
+test('what is confirmed over another way while a link replays is not replayed, and its numbers are filled', (t) => {
+  const { session } = createEnd()
+  const first = createSink()
+  session.bind(first.link, start)
+  for (const text of ['1', '2', '3', '4']) session.send(frame(text))
+  session.ping()
+  session.unbind(first.link)
+  session.acknowledge(3)
+  const second = createSink()
+  session.bind(second.link, start)
+  t.strictSame(second.heads(), ['["void",3]', '4'])
+  t.end()
+})
+
+test('an attach that was overtaken by a confirmation is not lost', (t) => {
+  const { session } = createEnd()
+  const sink = createSink()
+  session.bind(sink.link, start)
+  for (const text of ['1', '2', '3']) session.send(frame(text))
+  session.ping()
+  session.acknowledge(2)
+  const state = { gen: 1, place: 'p', poll: 0 }
+  const judge = (attach: object) =>
+    judgeAttach(session, state, { gen: 2, place: 'q', poll: 0, cursor: 0, acked: 0, ...attach })
+  t.equal(judge({}), 'accept')
+  t.equal(judge({ cursor: 3 }), 'accept')
+  t.equal(judge({ cursor: 4 }), 'lost', 'received more than was sent')
+  t.equal(judge({ acked: 1 }), 'lost', 'knows more applied than was applied')
+  t.equal(judge({ gen: 1 }), 'stale', 'the same number from elsewhere')
+  t.equal(judge({ gen: 1, place: 'p' }), 'repeat')
+  t.equal(judge({ gen: 0, cursor: 99 }), 'stale', 'an older attempt is never lost')
+  t.end()
+})
+
+test('a blocked link gets nothing until it has drained', (t) => {
+  const { session, turn } = createEnd()
+  const sink = createSink(1)
+  session.bind(sink.link, start)
+  session.send(frame('1'))
+  turn()
+  session.send(frame('2'))
+  turn()
+  t.strictSame([sink.heads(), session.unwritten], [['1'], 1])
+  session.drained(createSink().link)
+  t.equal(session.unwritten, 1, 'another link says nothing about this one')
+  session.drained(sink.link)
+  t.strictSame(sink.heads(), ['1', '2'])
+  t.end()
+})
+
+test('what was not written can be taken back, and what may not be read any more is void', (t) => {
+  const { session, turn } = createEnd()
+  session.send(frame('1', 'secret:1'))
+  session.send(frame('2'))
+  session.send(frame('3', 'secret:1'))
+  t.equal(session.withdraw(2), true)
+  const sink = createSink()
+  session.bind(sink.link, start)
+  t.equal(session.withdraw(1), false, 'it was written')
+  t.strictSame(sink.heads(), ['1', '["void",1]', '3'])
+  session.eraseWhere(({ channel }) => channel === 'secret:1')
+  const next = createSink()
+  session.bind(next.link, start)
+  t.strictSame(next.heads(), ['["void",1]', '["void",1]', '["void",1]'])
+  session.send(frame('4'))
+  turn()
+  t.equal(next.heads().at(-1), '4')
+  t.end()
+})
+
+test('the queue of a session that refuses has a code for being full', (t) => {
+  const { session } = createEnd({ overflow: 'refuse', outboxFrames: 2 })
+  session.send(frame('1'))
+  session.send(frame('2'))
+  t.throws(() => session.send(frame('3')), { code: 'queue-full' })
+  const sink = createSink()
+  session.bind(sink.link, start)
+  session.acknowledge(1)
+  t.equal(session.send(frame('3')), 3)
+  t.end()
+})
+
+test('frames that come numbered are taken once, in order, up to a hole', (t) => {
+  const { session, heard } = createEnd()
+  const frames = (...texts: string[]): Frame[] => texts.map((data) => ({ header: ['pub', 'a:b', 'e'], data }))
+  t.equal(session.apply(1, frames('1', '2')), 2)
+  t.equal(session.apply(1, frames('1', '2', '3')), 3)
+  t.equal(session.apply(5, frames('5')), 3)
+  t.equal(session.apply(4, [...frames('4'), { header: ['void', 2] }, ...frames('7')]), 7)
+  t.equal(session.apply(1, []), 7)
+  t.strictSame(heard, [
+    [1, '1'],
+    [2, '2'],
+    [3, '3'],
+    [4, '4'],
+    [7, '7'],
+  ])
+  t.end()
+})
+
+test('a session that ends while it hears a frame hears no other', (t) => {
+  const heard: number[] = []
+  const session: Session = new Session(
+    { overflow: 'refuse' },
+    {
+      frame(_, number) {
+        heard.push(number)
+        session.end('closed')
+      },
+      ended() {},
+    },
+  )
+  session.apply(1, [{ header: ['reply', 1] }, { header: ['reply', 2] }])
+  t.strictSame(heard, [1])
+  t.end()
+})
+
+test('a session that has ended takes no link, and closes it', (t) => {
+  const { session } = createEnd()
+  session.send(frame('1'))
+  session.end('closed')
+  const sink = createSink()
+  session.bind(sink.link, start)
+  t.strictSame([sink.heads(), sink.closed, session.link], [[], ['closed'], undefined])
+  t.end()
+})
+
+test('an outbox keeps its bounds, and one frame of any size', (t) => {
+  const outbox = new Outbox({ frames: 2, bytes: 100 })
+  t.ok(outbox.fits(1_000_000))
+  t.equal(outbox.push(frame('x'.repeat(60))), 1)
+  t.notOk(outbox.fits(100))
+  outbox.push(frame('y'))
+  t.notOk(outbox.fits(1), 'frames')
+  outbox.evict()
+  t.strictSame([outbox.base, outbox.sent, outbox.acked, outbox.length], [2, 2, 0, 1])
+  outbox.acknowledge(1)
+  t.strictSame([outbox.base, outbox.acked], [2, 1], 'evicted and then confirmed')
+  t.equal(outbox.erase(1), false)
+  t.equal(outbox.erase(2), true)
+  t.equal(outbox.bytes, 10)
+  outbox.acknowledge(2)
+  outbox.evict()
+  t.strictSame([outbox.base, outbox.length, outbox.bytes], [3, 0, 0])
+  t.throws(() => outbox.acknowledge(3), RangeError)
+  t.end()
+})
+
+test('an outbox counts right over many frames', (t) => {
+  const outbox = new Outbox({ frames: 1_000, bytes: 1_000_000 })
+  for (let n = 1; n <= 5_000; n++) {
+    t.equal(outbox.push(frame(String(n))), n)
+    if (n % 7 === 0) outbox.acknowledge(n - 5)
+  }
+  t.equal(
+    outbox
+      .slice(4_996, 100, 1_000_000)
+      .map(({ data }) => data)
+      .join(),
+    '4996,4997,4998,4999,5000',
+  )
+  t.equal(outbox.slice(4_996, 2, 1_000_000).length, 2)
+  t.equal(outbox.slice(4_996, 100, 1).length, 1, 'at least one')
+  t.end()
+})

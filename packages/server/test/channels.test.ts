@@ -1,0 +1,366 @@
+import type { Bus } from '@everwire/core'
+import { createFakeClock } from '@everwire/testkit'
+import t from 'tap'
+import { memoryBus } from '../src/index.js'
+import { range, startNode } from './memory-transport.js'
+
+t.test('memory bus', async (t) => {
+  const history = { size: 3, ttlMs: 1_000 }
+  const start = (options = {}) => {
+    const clock = createFakeClock()
+    return { clock, bus: memoryBus({ clock, partitions: 1, dedupWindowMs: 500, ...options }) }
+  }
+
+  t.test('offsets rise, and other channels leave holes between them', async (t) => {
+    const { bus } = start()
+    const offsets: number[] = []
+    for (const channel of ['a:1', 'b:1', 'a:1', 'b:1', 'b:1', 'a:1'])
+      offsets.push((await bus.store(channel, history, { event: 'e' })).offset)
+    t.strictSame(offsets, range(1, 6))
+    const { publications, complete, tail } = await bus.read('a:1', history, { after: 0, limit: 10 })
+    t.strictSame([publications.map(({ offset }) => offset), complete, tail], [[1, 3, 6], true, 6])
+    await bus.close()
+  })
+
+  t.test('keeps so many, and says when something is missing', async (t) => {
+    const { bus } = start()
+    for (let turn = 1; turn <= 5; turn++) await bus.store('a:1', history, { event: 'e' })
+    const read = async (after: number) => {
+      const page = await bus.read('a:1', history, { after, limit: 10 })
+      return [page.publications.map(({ offset }) => offset), page.complete]
+    }
+    t.strictSame(await read(0), [[3, 4, 5], false])
+    t.strictSame(await read(1), [[3, 4, 5], false])
+    t.strictSame(await read(2), [[3, 4, 5], true])
+    t.strictSame(await read(5), [[], true])
+    await bus.close()
+  })
+
+  t.test('keeps so long, and remembers what it removed', async (t) => {
+    const { bus, clock } = start()
+    await bus.store('a:1', history, { event: 'e' })
+    await clock.advance(999)
+    t.equal((await bus.read('a:1', history, { after: 0, limit: 9 })).publications.length, 1)
+    // The sweep forgets the channel, not that it lost something.
+    await clock.advance(60_000)
+    const page = await bus.read('a:1', history, { after: 0, limit: 9 })
+    t.strictSame([page.publications, page.complete, page.tail], [[], false, 1])
+    t.equal((await bus.store('a:1', history, { event: 'e' })).offset, 2)
+    await bus.close()
+    await bus.close()
+    t.equal(clock.pending, 0)
+  })
+
+  t.test('a repeated id is stored once within the window, and again after it', async (t) => {
+    const { bus, clock } = start()
+    const heard: number[] = []
+    await bus.follow('a:1', history, ({ offset }) => heard.push(offset))
+    const store = async () => (await bus.store('a:1', history, { event: 'e' }, { id: 'x' })).offset
+    t.equal(await store(), 1)
+    await clock.advance(499)
+    t.equal(await store(), 1)
+    await clock.advance(1)
+    t.equal(await store(), 2)
+    t.strictSame(heard, [1, 2])
+    await bus.close()
+  })
+
+  t.test('live publications carry their run, a number, and the one before in the channel', async (t) => {
+    const { bus } = start()
+    const heard: [number, number][] = []
+    const stop = await bus.listen('a:1', ({ number, previous }) => heard.push([number, previous]))
+    for (const channel of ['a:1', 'b:1', 'a:1', 'a:1']) await bus.broadcast(channel, { event: 'e' })
+    t.strictSame(heard, [
+      [1, 0],
+      [3, 1],
+      [4, 3],
+    ])
+    stop()
+    stop()
+    await bus.broadcast('a:1', { event: 'e' })
+    t.equal(heard.length, 3)
+    await bus.close()
+  })
+})
+
+t.test('recovery', async (t) => {
+  const ack = (frame: { header: readonly unknown[] }) => frame.header.slice(2) as [string, number]
+
+  t.test('a position gets what came after it, in order, however far back', async (t) => {
+    const { app, connect } = await startNode(t, { ringSize: 5 })
+    app.everwire.channel('h:*', { history: { size: 1_000 }, subscribe: true })
+    app.everwire.channel('other:*', { history: {}, subscribe: true })
+    const first = await connect()
+    const [epoch, offset] = ack(await first.ask(['sub', 'h:1']))
+    for (const n of range(1, 250)) {
+      await app.everwire.publish('h:1', 'n', n)
+      await app.everwire.publish(`other:${n}`, 'n', n)
+    }
+    for (const back of [offset, offset + 1]) {
+      const peer = await connect()
+      t.strictSame(ack(await peer.ask(['sub', 'h:1', epoch, back])), [epoch, back])
+      for (let turn = 0; turn < 50 && peer.seen.length < 250; turn++) await peer.ask(['req', 'none'])
+      t.strictSame(
+        peer.seen.filter(([kind]) => kind === 'gap'),
+        [],
+      )
+      t.equal(peer.seen.at(-1)?.[1], 250)
+      t.ok(chained(peer.frames, back), 'each says the one before it')
+    }
+  })
+
+  t.test('catching up while publications flow skips nothing', async (t) => {
+    const { app, connect, clock } = await startNode(t, { ringSize: 3 })
+    app.everwire.channel('h:*', { history: { size: 5_000 }, subscribe: true })
+    const [epoch, offset] = ack(await (await connect()).ask(['sub', 'h:1']))
+    let n = 0
+    const more = async (count: number) => {
+      for (const turn of range(1, count)) await app.everwire.publish('h:1', 'n', ++n)
+    }
+    await more(300)
+    const peers = await Promise.all(range(1, 20).map(() => connect()))
+    for (const peer of peers) peer.send(['sub', 'h:1', epoch, offset])
+    for (let turn = 1; turn <= 100; turn++) {
+      await more(5)
+      await clock.settle()
+      for (const peer of peers) peer.send(['seen', peer.frames.length])
+    }
+    for (const peer of peers) {
+      t.strictSame(
+        peer.seen.map(([, value]) => value),
+        range(1, n),
+      )
+      t.ok(chained(peer.frames.slice(1), offset))
+    }
+  })
+
+  t.test('a storm of readers is one read of the history', async (t) => {
+    const bus = memoryBus()
+    let reads = 0
+    const counted: Bus = {
+      ...bus,
+      read: (...args) => {
+        if ('after' in args[2]) reads++
+        return bus.read(...args)
+      },
+    }
+    const { app, connect, clock } = await startNode(t, { bus: counted, ringSize: 1 })
+    app.everwire.channel('h:*', { history: {}, subscribe: true })
+    const [epoch, offset] = ack(await (await connect()).ask(['sub', 'h:1']))
+    for (const n of range(1, 50)) await app.everwire.publish('h:1', 'n', n)
+    const peers = await Promise.all(range(1, 100).map(() => connect()))
+    for (const peer of peers) peer.send(['sub', 'h:1', epoch, offset])
+    for (let turn = 1; turn <= 10; turn++) await clock.settle()
+    t.ok(peers.every(({ seen }) => seen.length === 50))
+    t.equal(reads, 1)
+  })
+
+  t.test('what retention removed is told as expired, and only that', async (t) => {
+    const { app, connect } = await startNode(t, { ringSize: 1 })
+    app.everwire.channel('h:*', { history: { size: 3 }, subscribe: true })
+    const [epoch, offset] = ack(await (await connect()).ask(['sub', 'h:1']))
+    for (const n of range(1, 10)) await app.everwire.publish('h:1', 'n', n)
+    const peer = await connect()
+    await peer.ask(['sub', 'h:1', epoch, offset])
+    await peer.ask(['req', 'none'])
+    t.strictSame(peer.seen, [
+      ['gap', 'expired'],
+      ['n', 8],
+      ['n', 9],
+      ['n', 10],
+    ])
+  })
+
+  t.test('an idle channel tells no gap, whatever its neighbours on the bus do', async (t) => {
+    const clock = createFakeClock()
+    const { app, connect } = await startNode(t, { clock, bus: memoryBus({ partitions: 1, clock }) })
+    app.everwire.channel('h:*', { history: { ttlMs: 1_000 }, subscribe: true })
+    const first = await connect()
+    const position = ack(await first.ask(['sub', 'h:idle']))
+    const [epoch, used] = ack(await first.ask(['sub', 'h:expired']))
+    await app.everwire.publish('h:expired', 'n', 1)
+    await first.ask(['unsub', 'h:idle'])
+    await first.ask(['unsub', 'h:expired'])
+    await clock.advance(2_000)
+    for (const n of range(1, 20)) await app.everwire.publish('h:busy', 'n', n)
+    const second = await connect()
+    await second.ask(['sub', 'h:idle', ...position])
+    // It had read the one publication before that expired.
+    await second.ask(['sub', 'h:expired', epoch, used + 1])
+    await app.everwire.publish('h:idle', 'n', 'idle')
+    await app.everwire.publish('h:expired', 'n', 'expired')
+    await second.ask(['req', 'none'])
+    t.strictSame(second.seen, [
+      ['n', 'idle'],
+      ['n', 'expired'],
+    ])
+    t.ok(
+      chained(
+        second.frames.filter(({ header: [, channel] }) => channel === 'h:idle'),
+        position[1],
+      ),
+    )
+  })
+
+  t.test('more than maxRecover is told as limit', async (t) => {
+    const { app, connect } = await startNode(t, { ringSize: 2 })
+    app.everwire.channel('h:*', { history: { size: 1_000 }, subscribe: true, maxRecover: 100 })
+    const [epoch, offset] = ack(await (await connect()).ask(['sub', 'h:1']))
+    for (const n of range(1, 500)) await app.everwire.publish('h:1', 'n', n)
+    const peer = await connect()
+    await peer.ask(['sub', 'h:1', epoch, offset])
+    await peer.ask(['req', 'none'])
+    t.equal(peer.seen.filter(([kind]) => kind === 'gap').length, 1)
+    t.strictSame(peer.seen[100], ['gap', 'limit'])
+    t.equal(peer.seen.at(-1)?.[1], 500)
+  })
+
+  t.test('a position of another epoch, or ahead of this one, is told as epoch', async (t) => {
+    const { app, connect } = await startNode(t)
+    app.everwire.channel('h:*', { history: {}, subscribe: true })
+    await app.everwire.publish('h:1', 'n', 1)
+    const peer = await connect()
+    const [epoch] = ack(await peer.ask(['sub', 'h:1', 'elsewhere', 1]))
+    await peer.ask(['sub', 'h:1', epoch, 1_000])
+    t.strictSame(peer.seen, [
+      ['gap', 'epoch'],
+      ['gap', 'epoch'],
+    ])
+  })
+
+  t.test('the publisher that is left out still sees the chain whole', async (t) => {
+    for (const channel of ['h:1', 'l:1']) {
+      const { app, connect } = await startNode(t)
+      app.everwire.channel('h:*', { history: {}, subscribe: true })
+      app.everwire.channel('l:*', { subscribe: true })
+      const [one, two] = [await connect({ token: 'one' }), await connect({ token: 'two' })]
+      for (const peer of [one, two]) await peer.ask(['sub', channel])
+      const [except] = app.everwire.sessions('one')
+      for (const n of range(1, 6))
+        await app.everwire.publish(channel, 'n', n, n % 2 === 0 ? { except: except! } : {})
+      await one.ask(['req', 'none'])
+      await two.ask(['req', 'none'])
+      t.strictSame(
+        [one.seen, two.seen].map((seen) => seen.map(([, value]) => value)),
+        [
+          [1, 3, 5],
+          [1, 2, 3, 4, 5, 6],
+        ],
+      )
+      t.ok(chained(one.frames), 'with what it does not show')
+    }
+  })
+})
+
+t.test('ids', async (t) => {
+  t.test('the same id by two users, or in two channels, is stored twice', async (t) => {
+    const { app, connect } = await startNode(t, { bus: memoryBus({ partitions: 1 }) })
+    app.everwire.channel('h:*', { history: {}, subscribe: true, publish: true })
+    const [alice, bob] = [await connect({ token: 'alice' }), await connect({ token: 'bob' })]
+    const offsets: unknown[] = []
+    for (const peer of [alice, bob])
+      for (const channel of ['h:1', 'h:2', 'h:1'])
+        offsets.push((await peer.ask(['pub', channel, 'e', 'same'], '1')).header[3])
+    for (const channel of ['h:1', 'h:2', 'h:1'])
+      offsets.push((await app.everwire.publish(channel, 'e', 1, { id: 'same' }))?.offset)
+    t.strictSame(offsets, [1, 2, 1, 3, 4, 3, 5, 6, 5])
+  })
+
+  t.test('a retry from the next session of the same user is recognised', async (t) => {
+    const { app, connect } = await startNode(t)
+    app.everwire.channel('h:*', { history: {}, publish: true })
+    const first = await (await connect({ token: 'alice' })).ask(['pub', 'h:1', 'e', 'id'], '1')
+    const again = await (await connect({ token: 'alice' })).ask(['pub', 'h:1', 'e', 'id', 1], '1')
+    t.strictSame(again.header.slice(2), first.header.slice(2))
+  })
+
+  t.test('a retry of a live publication is refused: it may have arrived', async (t) => {
+    const { app, connect } = await startNode(t)
+    app.everwire.channel('l:*', { publish: true })
+    const peer = await connect()
+    t.equal((await peer.ask(['pub', 'l:1', 'e', 'id', 1], '1')).header[2], 'outcome-unknown')
+  })
+})
+
+t.test('rules', async (t) => {
+  t.test('what no rule allows is denied', async (t) => {
+    const { app, connect } = await startNode(t)
+    app.everwire.channel('closed:*', {})
+    app.everwire.channel('h:*', { history: {} })
+    const peer = await connect()
+    const codes: unknown[] = []
+    for (const header of [
+      ['sub', 'closed:1'],
+      ['pub', 'closed:1', 'e'],
+      ['sub', 'nothing:1'],
+      ['pub', 'nothing:1', 'e'],
+      ['sub', '@me'],
+      ['req', 'nothing'],
+    ] as const)
+      codes.push((await peer.ask(header as unknown as ['sub', string])).header[2])
+    codes.push((await peer.ask(['req', 'everwire:history'], '{"channel":"h:1"}')).header[2])
+    t.strictSame(codes, [
+      'forbidden',
+      'forbidden',
+      'unknown-channel',
+      'unknown-channel',
+      'forbidden',
+      'unknown-method',
+      'forbidden',
+    ])
+  })
+
+  t.test('the most exact pattern wins', async (t) => {
+    const { app, connect } = await startNode(t)
+    app.everwire.channel('a:*', { subscribe: false })
+    app.everwire.channel('a:b:*', { subscribe: true })
+    app.everwire.channel('a:b:secret', { subscribe: false })
+    const peer = await connect()
+    const kinds: unknown[] = []
+    for (const name of ['a:x', 'a:b:x', 'a:b:secret']) kinds.push((await peer.ask(['sub', name])).header[0])
+    t.strictSame(kinds, ['err', 'ack', 'err'])
+  })
+
+  t.test('a pattern that cannot work is refused at once', async (t) => {
+    const { app } = await startNode(t)
+    t.throws(() => app.everwire.channel('a:*:b', {}), /may stand at the end only/)
+    t.throws(
+      () => app.everwire.channel('a:*', { history: { size: 0 } }),
+      /size must be a whole number from 1/,
+    )
+    t.throws(() => app.everwire.channel('a:*', { maxRecover: 1.5 }), /maxRecover must be/)
+  })
+
+  t.test("a user's own channel reaches all sessions of that user, and nobody else", async (t) => {
+    const { app, connect } = await startNode(t)
+    const peers = [
+      await connect({ token: 'al ice/é' }),
+      await connect({ token: 'al ice/é' }),
+      await connect({ token: 'bob' }),
+    ]
+    for (const peer of peers) t.equal((await peer.ask(['sub', '@me'])).header[0], 'ack')
+    await app.everwire.publishToUser('al ice/é', 'hi', 1)
+    for (const peer of peers) await peer.ask(['req', 'none'])
+    t.strictSame(
+      peers.map(({ seen }) => seen),
+      [[['hi', 1]], [['hi', 1]], []],
+    )
+    t.equal(peers[0]!.frames[0]?.header[1], '@me', 'by the name that the client knows')
+  })
+})
+
+/** Each frame of a channel names the one before it; a gap starts anew. */
+function chained(frames: readonly { header: readonly unknown[] }[], from?: number): boolean {
+  let last = from
+  for (const { header } of frames) {
+    if (header[0] === 'gap') last = header[4] as number | undefined
+    if (header[0] !== 'm') continue
+    const [number, previous] = (typeof header[3] === 'string' ? header.slice(4) : header.slice(3)) as [
+      number,
+      number,
+    ]
+    if (last !== undefined && previous !== last) return false
+    last = number
+  }
+  return true
+}
