@@ -16,7 +16,10 @@ export interface EverwireOptions {
   authenticate(credentials: Credentials): Identity | null | Promise<Identity | null>
   /** What joins nodes. @default in process */
   bus?: Bus
-  /** Origins of pages on other hosts that may connect, exactly as browsers send them: `https://app.example.com`. @default none */
+  /**
+   * Origins of pages on other hosts that may connect, exactly as browsers send them: `https://app.example.com`. In an
+   * application that has registered @fastify/cors itself, name them there too. @default none
+   */
   origins?: readonly string[]
   /** @default 25000 */
   heartbeatMs?: number

@@ -24,7 +24,8 @@ export async function registerRoutes(
   offers: () => TransportOffer[],
   { origins, frameBytes }: Settings,
 ): Promise<void> {
-  if (origins.length > 0)
+  // An application that has @fastify/cors already decides for all of its routes; there cannot be a second.
+  if (origins.length > 0 && !scope.hasRequestDecorator('corsPreflightEnabled'))
     await scope.register(cors, {
       origin: [...origins],
       credentials: true,

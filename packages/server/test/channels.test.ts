@@ -115,7 +115,7 @@ t.test('recovery', async (t) => {
     const [epoch, offset] = ack(await (await connect()).ask(['sub', 'h:1']))
     let n = 0
     const more = async (count: number) => {
-      for (const turn of range(1, count)) await app.everwire.publish('h:1', 'n', ++n)
+      for (const last = n + count; n < last;) await app.everwire.publish('h:1', 'n', ++n)
     }
     await more(300)
     const peers = await Promise.all(range(1, 20).map(() => connect()))
