@@ -1,0 +1,116 @@
+import t from 'tap'
+import { createClient, type ClientOptions } from '@everwire/client'
+import type { ClientTransport } from '@everwire/core'
+import { createFakeClock } from '@everwire/testkit'
+
+// What a client does by itself, without a server. With one it is tested in each transport's suite.
+
+/** A transport whose every attempt fails, and the times at which there was one. */
+function deadTransport(now: () => number, code: 'link-lost' | 'unauthorized' = 'link-lost') {
+  const attempts: number[] = []
+  const transport: ClientTransport = {
+    name: 'dead',
+    supported: () => true,
+    probe: () => Promise.reject(new Error('not probed')),
+    attach(_handshake, handler) {
+      attempts.push(now())
+      queueMicrotask(() => handler.closed(code, 'dead'))
+      return { transport: 'dead', bufferedBytes: 0, send: () => true, close() {} }
+    },
+  }
+  return { transport, attempts }
+}
+
+function offline(options: Partial<ClientOptions> = {}, code?: 'unauthorized') {
+  const clock = createFakeClock()
+  const { transport, attempts } = deadTransport(() => clock.now(), code)
+  const client = createClient({
+    url: 'http://localhost:1/everwire',
+    transports: [transport],
+    fetch: () => Promise.reject(new TypeError('no network')),
+    clock,
+    ...options,
+  })
+  return { client, clock, attempts }
+}
+
+t.test('comes back with a growing, bounded backoff, and never faster than that', async (t) => {
+  // The highest that jitter allows, so that the ceilings can be seen.
+  const { client, clock, attempts } = offline({ random: () => 0.999_999 })
+  client.connect()
+  for (let second = 0; second < 120; second++) await clock.advance(1_000)
+  const waits = attempts.slice(1).map((at, index) => Math.round((at - attempts[index]!) / 500) * 500)
+  t.same(waits.slice(0, 7), [500, 1_000, 2_000, 4_000, 8_000, 16_000, 20_000])
+  t.ok(waits.slice(6).every((wait) => wait === 20_000))
+  t.equal(client.state, 'reconnecting')
+  t.match(client.explain().sentence, /reconnecting: dead failed/)
+  client.close()
+  t.equal(client.state, 'closed')
+  t.equal(clock.pending, 0, 'nothing is left running')
+})
+
+t.test('a publication that could not be sent in its time is known not to have happened', async (t) => {
+  const { client, clock } = offline()
+  const publication = client.channel('chat:a').publish('message', 1, { timeoutMs: 5_000 })
+  const rejected = t.rejects(publication, { code: 'timeout' })
+  await clock.advance(5_000)
+  await rejected
+  client.close()
+})
+
+t.test('the queue is bounded by operations and by bytes', async (t) => {
+  const { client } = offline({ queueSize: 2, queueBytes: 1_000 })
+  const channel = client.channel('chat:a')
+  const large = t.rejects(channel.publish('message', 'x'.repeat(2_000)), { code: 'queue-full' })
+  const waiting = [channel.publish('message', 1), channel.publish('message', 2)]
+  const over = t.rejects(channel.publish('message', 3), { code: 'queue-full' })
+  await Promise.all([large, over])
+  t.equal(client.stats().open, 2)
+  const closed = waiting.map((one) => t.rejects(one, { code: 'closed' }))
+  client.close()
+  await Promise.all(closed)
+})
+
+t.test('a code that ends it all stops reconnecting, and everything that waits is told', async (t) => {
+  const { client, clock, attempts } = offline({}, 'unauthorized')
+  const changes: string[] = []
+  client.on('state', ({ state, error }) => changes.push(`${state} ${error?.code ?? ''}`.trim()))
+  const subscribed = t.rejects(client.channel('chat:a').subscribe(), { code: 'unauthorized' })
+  const published = t.rejects(client.channel('chat:a').publish('message', 1), { code: 'unauthorized' })
+  await clock.advance(60_000)
+  await Promise.all([subscribed, published])
+  t.same(changes, ['connecting', 'closed unauthorized'])
+  t.equal(attempts.length, 1)
+})
+
+t.test('misuse is told at once, with what to do', async (t) => {
+  const { client } = offline()
+  t.throws(() => client.channel('lobby'), { code: 'invalid-channel', message: /namespace:rest/ })
+  t.throws(
+    () => createClient({ url: '/everwire', transports: [deadTransport(() => 0).transport] }),
+    /absolute/,
+  )
+  t.throws(() => createClient({ url: 'http://localhost', transports: [] }), /at least one/)
+  await t.rejects(client.channel('chat:a').publish('message', 1n), { code: 'bad-payload' })
+  await t.rejects(client.switchTo('pigeon'), { code: 'no-transport' })
+  client.close()
+})
+
+t.test('a listener that throws hides nothing from the others, and its undo takes only itself', async (t) => {
+  const { client, clock } = offline()
+  const heard: string[] = []
+  const uncaught = new Promise((resolve) => process.once('uncaughtException', resolve))
+  const off = client.on('state', () => {
+    throw new Error('the application failed')
+  })
+  const listener = ({ state }: { state: string }) => heard.push(state)
+  client.on('state', listener)
+  client.on('state', listener)()
+  client.connect()
+  t.match(await uncaught, /the application failed/)
+  t.same(heard.slice(0, 1), ['connecting'])
+  off()
+  client.close()
+  await clock.advance(0)
+  t.same(heard.at(-1), 'closed')
+})
