@@ -225,11 +225,18 @@ export class Channel {
   #refused(error: EverwireError): void {
     // Lost with its session: the next one asks again.
     if (error.code === 'outcome-unknown') return
-    if (error.code === 'temporary')
-      return this.#host.after(error.retryAfterMs ?? retrySubscribeMs, () => this.begin())
+    if (error.code === 'temporary') return this.#retry(error.retryAfterMs)
     const heard = this.#waiting.length > 0
     this.#stop(error)
     if (!heard) this.#events.emit('unsubscribed', { code: error.code })
+  }
+
+  /** Asks again later, unless the channel was asked for, or given up, meanwhile. */
+  #retry(afterMs = retrySubscribeMs): void {
+    const attempt = this.#attempt
+    this.#host.after(afterMs, () => {
+      if (this.#attempt === attempt && !this.#subscribed) this.begin()
+    })
   }
 
   #revoked(code: ErrorCode = 'forbidden'): void {
@@ -237,7 +244,7 @@ export class Channel {
     if (code === 'temporary') {
       this.#interrupted = true
       this.#runs.clear()
-      this.#host.after(retrySubscribeMs, () => this.begin())
+      this.#retry()
       return
     }
     this.#stop(new EverwireError(code))

@@ -44,6 +44,7 @@ export interface LinkNumbers {
   sendFrom: number
 }
 
+const maxCodeLength = 100
 const batchFrames = 100
 const batchBytes = 65_536
 
@@ -184,6 +185,7 @@ export class Session {
     if (this.#link !== link) return
     this.#blocked = false
     this.#write()
+    if (this.#owesPong) this.#pong()
   }
 
   /** A frame came on a link, numbered by its place there. Frames of links left behind are dropped. */
@@ -254,23 +256,32 @@ export class Session {
     this.#ended = true
     const link = this.#link
     this.#link = undefined
-    link?.close(code, reason)
-    this.#handler.ended(code, reason)
-    this.#outbox.clear()
+    try {
+      link?.close(code, reason)
+    } finally {
+      this.#handler.ended(code, reason)
+      this.#outbox.clear()
+    }
   }
 
   #control({ header: [kind, field, reason] }: Frame): void {
-    if (kind === 'close') this.#finish(field as ErrorCode, (reason as string | null | undefined) ?? '')
+    if (kind === 'close')
+      this.#finish(
+        // Whatever the other end calls it must not reach logs and close frames at any length.
+        (field as string).length <= maxCodeLength ? (field as ErrorCode) : 'closed',
+        (reason as string | null | undefined) ?? '',
+      )
     if (kind === 'ping') this.#pong()
     if (kind === 'pong' || kind === 'seen') this.acknowledge(field as number)
   }
 
   #pong(): void {
-    // Between two polls there is no link: the next one brings it.
-    this.#owesPong = this.#link === undefined
-    if (this.#owesPong) return
+    // Between two polls there is no link, and one that is blocked must not be filled by asking: it comes later.
+    const link = this.#link
+    this.#owesPong = !link || this.#blocked
+    if (!link || this.#owesPong) return
     this.#confirm()
-    this.#link?.send([encodeFrame(['pong', this.#received])])
+    if (!link.send([encodeFrame(['pong', this.#received])]) && this.#link === link) this.#blocked = true
   }
 
   #confirm(): void {

@@ -137,7 +137,8 @@ export class Hub {
       this.#leave(entry, reader)
       throw error
     }
-    if (subscription.gone) return accepted(undefined)
+    // Only a revocation, or the end of the session, comes in between: an ack would hide it.
+    if (subscription.gone) throw new EverwireError('forbidden', 'the subscription was taken back meanwhile')
     if (!entry.rule.history) {
       subscription.live = true
       return accepted(undefined)

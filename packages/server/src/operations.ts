@@ -97,7 +97,7 @@ export class Operations {
     const { hub, maxSubscriptions } = this.#options
     if (!session.channels.has(key) && session.channels.size >= maxSubscriptions)
       throw new EverwireError('too-many-subscriptions', `a session may read ${maxSubscriptions} channels`)
-    await this.#mayRead(session, key, channel)
+    await this.#mayReadNow(session, key, channel)
     if (session.core.ended) return
     session.channels.set(key, channel)
     const from = typeof epoch === 'string' && typeof offset === 'number' ? { epoch, offset } : undefined
@@ -171,12 +171,21 @@ export class Operations {
     assertChannelName(channel)
     const { hub, frameBytes } = this.#options
     const key = hub.resolve(session, channel)
-    await this.#mayRead(session, key, channel)
+    await this.#mayReadNow(session, key, channel)
     const range = {
       before: before as number | undefined,
       limit: Math.min(limit as number, historyLimit.most),
     }
     return await hub.history(key, range, session, frameBytes - 1_024)
+  }
+
+  /** Under the claims of the newest attach, which may come while a hook is asked. */
+  async #mayReadNow(session: ServerSession, key: string, channel: string): Promise<void> {
+    let asked: Identity
+    do {
+      asked = session.identity
+      await this.#mayRead(session, key, channel)
+    } while (session.identity !== asked && !session.core.ended)
   }
 
   async #mayRead(session: ClientSession, key: string, channel: string): Promise<void> {

@@ -105,9 +105,8 @@ export class Sessions {
       if (!this.#budget.isExceeded) return
       session.end('unknown-session', 'the node keeps too much for sessions without a link')
     }
-    while (this.#budget.isExceeded) {
-      const [most] = [...this].sort((a, b) => b.core.outboxBytes - a.core.outboxBytes)
-      if (!most) return
+    for (const most of [...this].sort((a, b) => b.core.outboxBytes - a.core.outboxBytes)) {
+      if (!this.#budget.isExceeded) return
       most.end('slow-consumer', 'the node keeps too much, and most of it for this session')
     }
   }

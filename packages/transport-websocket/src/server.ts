@@ -85,7 +85,8 @@ export function webSocket({
 }
 
 /** The reason on the wire is the code itself: reasons are bounded to 123 bytes, and proxies like to change numbers. */
-const closeSocket = (socket: WebSocket, code: ErrorCode) => socket.close(codeInfo(code).close, code)
+const closeSocket = (socket: WebSocket, code: ErrorCode) =>
+  socket.close(codeInfo(code).close, code.slice(0, 40))
 
 /** What ws itself found wrong with the bytes. */
 function codeOfSocketError(code = ''): ErrorCode {
