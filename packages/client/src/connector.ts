@@ -267,6 +267,7 @@ export class Connector {
     const [kind, fields] = frame.header
     if (this.#current === way) {
       if (kind === 'refuse') way.link.close(fields as ErrorCode, 'refused by the server')
+      else if (kind === 'welcome') this.#welcomedAgain(way, fields as Welcome)
       else this.#session?.receive(way.link, frame)
       return
     }
@@ -283,15 +284,8 @@ export class Connector {
     }
     const fresh = !this.#session
     const session = (this.#session ??= this.#begin(welcome))
-    if (from > session.received + 1 || applied < session.acked) {
-      session.end(
-        'numbering',
-        `welcomed from ${from} with ${applied} applied, here it is ${session.received + 1} and ${session.acked}`,
-      )
+    if (!agree(session, welcome))
       return way.settle?.(new EverwireError('numbering', 'the server counts otherwise'))
-    }
-    session.acknowledge(applied)
-    if (session.ended) return way.settle?.(new EverwireError('numbering', 'the server counts otherwise'))
     const old = this.#current
     this.#current = way
     way.since = this.#options.clock.now()
@@ -309,6 +303,16 @@ export class Connector {
     way.settle?.()
     if (fresh) this.#handler.began(session, this.#welcome)
     this.#enter('connected', undefined, true)
+  }
+
+  /**
+   * Each request of a link that is made of several is welcomed, from the cursor that it named: another than where the
+   * last one ended, when the link that was left behind still brought frames meanwhile.
+   */
+  #welcomedAgain(way: Way, welcome: Welcome): void {
+    const session = this.#session
+    if (session && welcome.gen === way.gen && agree(session, welcome))
+      session.renumber(way.link, welcome.from)
   }
 
   #begin({ ackFrames, ackBytes }: Welcome): Session {
@@ -530,6 +534,17 @@ export class Connector {
     this.#state = state
     this.#handler.state(state, error)
   }
+}
+
+/** Takes over what the server says to have applied. @returns false when it counts otherwise; the session has ended then */
+function agree(session: Session, { from, applied }: Welcome): boolean {
+  if (from > session.received + 1 || applied < session.acked)
+    session.end(
+      'numbering',
+      `welcomed from ${from} with ${applied} applied, here it is ${session.received + 1} and ${session.acked}`,
+    )
+  else session.acknowledge(applied)
+  return !session.ended
 }
 
 const idleLink: Link = { transport: '', bufferedBytes: 0, send: () => true, close() {} }

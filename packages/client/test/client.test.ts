@@ -1,6 +1,6 @@
 import t from 'tap'
 import { createClient, type ClientOptions } from '@everwire/client'
-import type { ClientTransport } from '@everwire/core'
+import { type ClientTransport, type LinkHandler } from '@everwire/core'
 import { createFakeClock } from '@everwire/testkit'
 
 // What a client does by itself, without a server. With one it is tested in each transport's suite.
@@ -114,3 +114,49 @@ t.test('a listener that throws hides nothing from the others, and its undo takes
   await clock.advance(0)
   t.same(heard.at(-1), 'closed')
 })
+
+t.test(
+  'each request of a link is counted from its own welcome, whatever an older link brought meanwhile',
+  async (t) => {
+    const handlers = new Map<string, LinkHandler>()
+    const scripted = (name: string): ClientTransport => ({
+      name,
+      supported: () => true,
+      probe: async () => ({ attach: scripted(name).attach, close() {} }),
+      attach(_handshake, handler) {
+        handlers.set(name, handler)
+        return { transport: name, bufferedBytes: 0, send: () => true, close() {} }
+      },
+    })
+    const { client } = offline({ transports: [scripted('stream'), scripted('polls')] })
+    const receive = (name: string, ...header: [string, ...unknown[]]) =>
+      handlers.get(name)!.receive({ header, data: undefined, binary: false })
+    const welcome = (gen: number, from: number) => ({
+      ...{ session: 's', gen, from, applied: 0, node: 'n', userId: null, heartbeatMs: 25_000 },
+      ...{
+        resumeWindowMs: 60_000,
+        dedupWindowMs: 120_000,
+        frameBytes: 65_536,
+        ackFrames: 250,
+        ackBytes: 262_144,
+      },
+      transports: [],
+    })
+    client.connect()
+    await new Promise(setImmediate)
+    receive('stream', 'welcome', welcome(1, 1))
+    receive('stream', 'void', 2)
+    const switched = client.switchTo('polls')
+    await new Promise(setImmediate)
+    // The attach has named cursor 2; these come on the link that is about to be left.
+    receive('stream', 'void', 3)
+    receive('polls', 'welcome', welcome(2, 3))
+    await switched
+    receive('polls', 'void', 1)
+    receive('polls', 'welcome', { gen: 2, from: 6, applied: 0 })
+    receive('polls', 'void', 1)
+    receive('polls', 'ping', 6)
+    t.same([client.state, client.stats().received, client.stats().sessions], ['connected', 6, 1])
+    client.close()
+  },
+)

@@ -175,6 +175,11 @@ export class Session {
     if (this.#owesPong) this.#pong()
   }
 
+  /** The link at hand is made of several requests, and the next one starts at another number. */
+  renumber(link: Link, receiveFrom: number): void {
+    if (this.#link === link) this.#next = receiveFrom
+  }
+
   /** The link is gone; frames wait for the next. Ignored when another is bound already. */
   unbind(link: Link): void {
     if (this.#link === link) this.#link = undefined

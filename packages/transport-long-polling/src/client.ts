@@ -59,11 +59,8 @@ export function longPolling({ pollWaitMs = 25_000 }: LongPollingClientOptions = 
     }
     const receive = (frame: Frame) => {
       if (over) return
-      const [kind, fields] = frame.header
+      const [kind] = frame.header
       if (kind === 'refuse') refused = true
-      // Each poll is welcomed anew, at the cursor that it named: above, the link goes on without a break.
-      if (kind === 'welcome' && welcomed)
-        return handler.receive({ header: ['seen', (fields as { applied: number }).applied] })
       if (kind === 'welcome') welcomed = true
       else brought = true
       handler.receive(frame)

@@ -21,6 +21,7 @@ import { until } from './until.js'
 /** A link of which the test speaks every word. */
 export interface RawLink {
   readonly link: Link
+  /** The link's first. */
   readonly welcome: Welcome | undefined
   readonly refused: string | undefined
   readonly closed: { code: ErrorCode; reason: string } | undefined
@@ -87,8 +88,9 @@ export function openRawLink(
     receive(frame) {
       const [kind, field] = frame.header
       if (kind === 'welcome') {
-        welcome = { ...welcome, ...(field as Welcome) }
-        next = welcome.from
+        // Those of later polls say where their frames begin, and that only.
+        welcome ??= field as Welcome
+        next = (field as Welcome).from
         if (stopAfter === 0) link.close('link-lost')
       } else if (kind === 'refuse') refused = field as string
       else if (isSessionKind(kind)) {
