@@ -38,6 +38,7 @@ t.test('a visitor that is moved through the transports by its network loses noth
 
 t.test('the same run fails when the product loses something', async (t) => {
   const { code, last, output } = await verify('--sabotage', 'drop')
-  t.match(last, /^lost [1-9]\d* doubled 0 misordered 0 unsignalled-gaps \d+ moves 3$/)
+  // A dropped publication whose acknowledgement was lost with its session is sent again, and then comes after later ones.
+  t.match(last, /^lost [1-9]\d* doubled 0 misordered \d+ unsignalled-gaps \d+ moves 3$/)
   if (!t.equal(code, 1)) t.comment(output)
 })
