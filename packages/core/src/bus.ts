@@ -1,3 +1,4 @@
+import type { Clock } from './clock.js'
 import type { Payload } from './frame.js'
 
 /** A publication as a publisher hands it in. */
@@ -21,7 +22,7 @@ export interface StoredPublication extends Message {
 export interface LivePublication extends Message {
   readonly run: string
   readonly number: number
-  /** 0 when there is none. */
+  /** 0 when there is none, or it is not known any more. */
   readonly previous: number
 }
 
@@ -54,26 +55,59 @@ export interface HistoryPage {
   readonly tail: number
 }
 
-/** What joins nodes: publications between them, and history. */
+/** What a bus gets to work with. */
+export interface BusContext {
+  /** Random name of this process; a restart changes it. */
+  readonly nodeId: string
+  /** Within this a repeated publication id is recognised, in milliseconds. */
+  readonly dedupWindowMs: number
+  readonly clock: Clock
+  /** What the operator must hear. */
+  log(level: 'info' | 'warn' | 'error', fields: Readonly<Record<string, unknown>>, message: string): void
+}
+
+/** Hears what is stored in a channel: each publication once, in order, with nothing missing in between but what a gap tells. */
+export interface StoredListener {
+  /** Called once, before all else: what comes is what was stored after this position. */
+  start(position: Position): void
+  publication(publication: StoredPublication): void
+  /** What followed the last publication may be lost, or belong to another epoch; it goes on after this position. */
+  gap(reason: 'expired' | 'epoch', position: Position): void
+}
+
+/** Hears what is broadcast in a channel: in order per publisher run, which the numbers prove. */
+export interface LiveListener {
+  publication(publication: LivePublication): void
+  /** Publications may be lost that no number will show. */
+  gap(): void
+}
+
+/** Part of a channel's history: after an offset, with nothing needed beyond `to`; or the newest before an offset. */
+export type HistoryRange =
+  | { readonly after: number; readonly limit: number; readonly to?: number | undefined }
+  | { readonly before: number; readonly limit: number }
+
+/**
+ * What joins nodes: publications between them, and history. Everything but `open` may reject with an EverwireError:
+ * `temporary` when it did not happen and may be tried again, `outcome-unknown` when it may have happened.
+ */
 export interface Bus {
+  /** Shown to operators. */
   readonly name: string
+  /** Resolves once it can be used; rejects, saying what to do, when it cannot. Called once, before all else. */
+  open(context: BusContext): Promise<void>
+  /** Says what the channels of a pattern keep, before any is used. Rejects when other nodes say otherwise. */
+  declare(pattern: string, history: HistoryClass | undefined): Promise<void>
   /** Resolves once the publication is stored; a repeat of an id resolves with what was stored first. */
   store(channel: string, history: HistoryClass, message: Message, options?: PublishOptions): Promise<Position>
   /** Resolves once the publication is on its way. */
   broadcast(channel: string, message: Message): Promise<void>
   /** Hears what is stored in a channel. Resolves, with the undo, once nothing that comes later can be missed. */
-  follow(
-    channel: string,
-    history: HistoryClass,
-    listener: (publication: StoredPublication, epoch: string) => void,
-  ): Promise<() => void>
+  follow(channel: string, history: HistoryClass, listener: StoredListener): Promise<() => void>
   /** Hears what is broadcast in a channel. Resolves, with the undo, once nothing that comes later can be missed. */
-  listen(channel: string, listener: (publication: LivePublication) => void): Promise<() => void>
-  /** Reads after an offset, or the newest before one; at most `limit`. */
-  read(
-    channel: string,
-    history: HistoryClass,
-    range: { after: number; limit: number } | { before: number; limit: number },
-  ): Promise<HistoryPage>
+  listen(channel: string, listener: LiveListener): Promise<() => void>
+  /** At most `limit` publications of the range, oldest first. */
+  read(channel: string, history: HistoryClass, range: HistoryRange): Promise<HistoryPage>
+  /** Safe to call twice, and before `open`. */
   close(): Promise<void>
 }

@@ -12,12 +12,16 @@ export {
 export { backoff, type BackoffOptions } from './backoff.js'
 export type {
   Bus,
+  BusContext,
   HistoryClass,
   HistoryPage,
+  HistoryRange,
+  LiveListener,
   LivePublication,
   Message,
   Position,
   PublishOptions,
+  StoredListener,
   StoredPublication,
 } from './bus.js'
 export { fromBase64, fromUtf8, randomBase32, toBase64, utf8, utf8Length } from './bytes.js'

@@ -43,6 +43,7 @@ export interface ChannelRules {
   add(pattern: string, options: ChannelOptions): void
   /** The rule of the most exact pattern. @throws EverwireError `unknown-channel` */
   find(channel: string): ChannelRule
+  all(): ChannelRule[]
 }
 
 /** Which options hold for which channel: exact names first, then the longest prefix before a final `*`. */
@@ -63,6 +64,7 @@ export function createChannelRules(): ChannelRules {
       if (!rule) throw new EverwireError('unknown-channel', `no channel rule fits ${JSON.stringify(channel)}`)
       return rule
     },
+    all: () => [...exact.values(), ...prefixes.map(({ rule }) => rule)],
   }
 }
 

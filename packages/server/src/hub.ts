@@ -80,6 +80,7 @@ export class Hub {
   readonly #rules: ChannelRules
   readonly #ringSize: number
   readonly #entries = new Map<string, Entry>()
+  readonly #declared = new Map<ChannelRule, Promise<void>>()
 
   constructor({ bus, rules, ringSize }: HubOptions) {
     this.#bus = bus
@@ -104,9 +105,23 @@ export class Hub {
     return this.#rules.find(key)
   }
 
+  /** Agrees with the bus, once, on what the channels of a rule keep. */
+  declare(rule: ChannelRule): Promise<void> {
+    let declared = this.#declared.get(rule)
+    if (!declared) {
+      declared = this.#bus.declare(rule.pattern, rule.history)
+      this.#declared.set(rule, declared)
+      // It may be asked again: the bus may only have been out of reach.
+      declared.catch(() => this.#declared.delete(rule))
+    }
+    return declared
+  }
+
   /** Stores or broadcasts; with a position where the channel has history. */
   async publish(key: string, message: Message, id?: PublicationId): Promise<Position | undefined> {
-    const { history } = this.rule(key)
+    const rule = this.rule(key)
+    const { history } = rule
+    await this.declare(rule)
     // One copy, exactly sized: a view would keep the whole chunk of the socket alive for as long as it is retained.
     const owned = {
       ...message,
@@ -177,8 +192,10 @@ export class Hub {
     reader: Pick<Reader, 'id'>,
     maxBytes: number,
   ): Promise<string> {
-    const { history } = this.rule(key)
+    const rule = this.rule(key)
+    const { history } = rule
     if (!history) throw new EverwireError('unknown-channel', 'the channel keeps no history')
+    await this.declare(rule)
     const { epoch, publications } = await this.#bus.read(key, history, { before, limit: limit + 1 })
     const parts: string[] = []
     let bytes = 200
@@ -219,28 +236,20 @@ export class Hub {
     return entry
   }
 
-  /** Listen first, then read the tail: what falls in between is told twice, and recognised by its offset. */
   async #open(entry: Entry): Promise<void> {
-    const { history } = entry.rule
-    if (!history) {
-      this.#started(entry, await this.#bus.listen(entry.key, (publication) => this.#live(entry, publication)))
-      return
-    }
-    let early: [StoredPublication, string][] | undefined = []
-    const stop = await this.#bus.follow(entry.key, history, (publication, epoch) => {
-      if (early) early.push([publication, epoch])
-      else this.#stored(entry, publication, epoch)
-    })
-    this.#started(entry, stop)
-    const { epoch, tail } = await this.#bus.read(entry.key, history, {
-      before: Number.MAX_SAFE_INTEGER,
-      limit: 1,
-    })
-    entry.epoch = epoch
-    entry.last = tail
-    entry.ring = new Ring(this.#ringSize, tail)
-    for (const [publication, of] of early) this.#stored(entry, publication, of)
-    early = undefined
+    const { key, rule } = entry
+    await this.declare(rule)
+    const listening = rule.history
+      ? this.#bus.follow(key, rule.history, {
+          start: (position) => this.#begin(entry, position),
+          publication: (publication) => this.#stored(entry, publication),
+          gap: (reason, position) => this.#broken(entry, reason, position),
+        })
+      : this.#bus.listen(key, {
+          publication: (publication) => this.#live(entry, publication),
+          gap: () => this.#broken(entry, 'bus'),
+        })
+    this.#started(entry, await listening)
   }
 
   #started(entry: Entry, stop: () => void): void {
@@ -258,18 +267,26 @@ export class Hub {
     entry.stop()
   }
 
-  #stored(entry: Entry, publication: StoredPublication, epoch: string): void {
-    if (epoch !== entry.epoch) {
-      entry.epoch = epoch
-      entry.last = 0
-      entry.ring = new Ring(this.#ringSize, 0)
-      for (const [reader, subscription] of entry.readers) {
-        subscription.position = 0
-        subscription.live = true
-        reader.send(gapFrame(entry, 'epoch', 0))
-      }
+  /** What the bus tells of goes on after this position; what came before is not in the ring. */
+  #begin(entry: Entry, { epoch, offset }: Position): void {
+    entry.epoch = epoch
+    entry.last = offset
+    entry.ring = new Ring(this.#ringSize, offset)
+  }
+
+  #broken(entry: Entry, reason: GapReason, position?: Position): void {
+    if (position) this.#begin(entry, position)
+    const gap = gapFrame(entry, reason, position?.offset)
+    for (const [reader, subscription] of entry.readers) {
+      // Who still catches up finds out by itself what is missing; but a position of another epoch leads nowhere.
+      if (!subscription.live && reason !== 'epoch') continue
+      subscription.live = true
+      subscription.position = entry.last
+      reader.send(gap)
     }
-    if (publication.offset <= entry.last) return
+  }
+
+  #stored(entry: Entry, publication: StoredPublication): void {
     const item = ringItem(entry, publication, entry.last)
     entry.last = publication.offset
     entry.ring.push(item)
@@ -284,7 +301,8 @@ export class Hub {
     const { run, number, previous, event, except } = publication
     const last = entry.runs.get(run)
     if (last !== undefined && number <= last) return
-    const gap = last !== undefined && previous !== last ? gapFrame(entry, 'bus') : undefined
+    // 0 is no claim: the publisher does not remember channels for ever.
+    const gap = last !== undefined && previous !== 0 && previous !== last ? gapFrame(entry, 'bus') : undefined
     entry.runs.delete(run)
     entry.runs.set(run, number)
     if (entry.runs.size > maxRuns) entry.runs.delete(entry.runs.keys().next().value!)
@@ -343,7 +361,7 @@ export class Hub {
     const running = entry.reads.get(after)
     if (running) return running
     const read = this.#bus
-      .read(entry.key, entry.rule.history!, { after, limit: chunk })
+      .read(entry.key, entry.rule.history!, { after, limit: chunk, to: entry.last })
       .then(({ publications, complete }) => {
         // An incomplete read starts its chain anew, right before its first publication.
         let previous = complete ? after : (publications[0]?.offset ?? 1) - 1

@@ -5,7 +5,8 @@ import {
   type Bus,
   type Clock,
   type HistoryClass,
-  type LivePublication,
+  type LiveListener,
+  type StoredListener,
   type StoredPublication,
 } from '@everwire/core'
 
@@ -17,8 +18,6 @@ export interface MemoryBusOptions {
   /** @default the system's */
   clock?: Clock
 }
-
-type StoredListener = (publication: StoredPublication, epoch: string) => void
 
 interface Log {
   items: { publication: StoredPublication; at: number }[]
@@ -38,7 +37,7 @@ interface Partition {
 }
 
 interface LiveChannel {
-  listeners: Set<(publication: LivePublication) => void>
+  listeners: Set<LiveListener>
   previous: number
 }
 
@@ -115,6 +114,9 @@ export function memoryBus({
   return {
     name: 'memory',
 
+    async open() {},
+    async declare() {},
+
     async store(channel, history, message, { id } = {}) {
       const partition = partitionOf(channel)
       const known = id === undefined ? undefined : partition.ids.get(id)
@@ -128,7 +130,7 @@ export function memoryBus({
         partition.ids.set(id, { offset: publication.offset, at: clock.now() })
       }
       retain(log, history)
-      for (const listener of log.listeners) listener(publication, epoch)
+      for (const listener of log.listeners) listener.publication(publication)
       return { epoch, offset: publication.offset }
     },
 
@@ -138,12 +140,14 @@ export function memoryBus({
       if (!entry) return
       const { previous } = entry
       entry.previous = number
-      for (const listener of entry.listeners) listener({ ...message, run, number, previous })
+      for (const listener of entry.listeners) listener.publication({ ...message, run, number, previous })
     },
 
     async follow(channel, _history, listener) {
       const partition = partitionOf(channel)
-      logOf(partition, channel).listeners.add(listener)
+      const log = logOf(partition, channel)
+      listener.start({ epoch, offset: tailOf(partition, log) })
+      log.listeners.add(listener)
       return () => partition.logs.get(channel)?.listeners.delete(listener)
     },
 
@@ -163,7 +167,6 @@ export function memoryBus({
       if (log) retain(log, history)
       const items = log?.items ?? []
       const removed = log?.removed ?? removedOf(partition, channel)
-      const tail = items.at(-1)?.publication.offset ?? Math.max(removed, partition.sequence)
       const inRange =
         'after' in range
           ? items.filter(({ publication }) => publication.offset > range.after).slice(0, range.limit)
@@ -172,7 +175,7 @@ export function memoryBus({
         epoch,
         publications: inRange.map(({ publication }) => publication),
         complete: 'after' in range ? range.after >= removed : removed === 0,
-        tail,
+        tail: tailOf(partition, log),
       }
     },
 
@@ -184,6 +187,10 @@ export function memoryBus({
 
 const removedOf = (partition: Partition, channel: string) =>
   partition.swept.get(channel) ?? partition.forgotten
+
+/** Offset of the newest publication, or where one would come after. */
+const tailOf = (partition: Partition, log: Log | undefined) =>
+  log?.items.at(-1)?.publication.offset ?? Math.max(log?.removed ?? 0, partition.sequence)
 
 /** FNV-1a: spreads channels over partitions. */
 function hash(text: string): number {

@@ -167,6 +167,17 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     return await hub.publish(channel, message, id === undefined ? undefined : { userId: undefined, id })
   }
 
+  await bus.open({
+    nodeId,
+    clock,
+    dedupWindowMs: settings.dedupWindowMs,
+    log: (level, fields, message) => log[level](fields, `everwire: ${message}`),
+  })
+  // A node that disagrees with the others about what is kept must not serve.
+  app.addHook('onReady', async () => {
+    for (const rule of rules.all()) await hub.declare(rule)
+  })
+
   app.decorate('everwire', {
     nodeId,
     bus,

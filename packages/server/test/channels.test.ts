@@ -54,21 +54,28 @@ t.test('memory bus', async (t) => {
   t.test('a repeated id is stored once within the window, and again after it', async (t) => {
     const { bus, clock } = start()
     const heard: number[] = []
-    await bus.follow('a:1', history, ({ offset }) => heard.push(offset))
+    await bus.follow('a:1', history, {
+      start: ({ offset }) => heard.push(offset),
+      publication: ({ offset }) => heard.push(offset),
+      gap: () => heard.push(-1),
+    })
     const store = async () => (await bus.store('a:1', history, { event: 'e' }, { id: 'x' })).offset
     t.equal(await store(), 1)
     await clock.advance(499)
     t.equal(await store(), 1)
     await clock.advance(1)
     t.equal(await store(), 2)
-    t.strictSame(heard, [1, 2])
+    t.strictSame(heard, [0, 1, 2])
     await bus.close()
   })
 
   t.test('live publications carry their run, a number, and the one before in the channel', async (t) => {
     const { bus } = start()
     const heard: [number, number][] = []
-    const stop = await bus.listen('a:1', ({ number, previous }) => heard.push([number, previous]))
+    const stop = await bus.listen('a:1', {
+      publication: ({ number, previous }) => heard.push([number, previous]),
+      gap: () => heard.push([-1, -1]),
+    })
     for (const channel of ['a:1', 'b:1', 'a:1', 'a:1']) await bus.broadcast(channel, { event: 'e' })
     t.strictSame(heard, [
       [1, 0],
