@@ -1,4 +1,3 @@
-import type { Clock } from './clock.js'
 import type { Payload } from './frame.js'
 
 /** A publication as a publisher hands it in. */
@@ -61,7 +60,6 @@ export interface BusContext {
   readonly nodeId: string
   /** Within this a repeated publication id is recognised, in milliseconds. */
   readonly dedupWindowMs: number
-  readonly clock: Clock
   /** What the operator must hear. */
   log(level: 'info' | 'warn' | 'error', fields: Readonly<Record<string, unknown>>, message: string): void
 }

@@ -51,6 +51,14 @@ export const codes = {
   temporary: info(4449, 503, 'operation'),
   'queue-full': info(4450, 429, 'operation'),
   'no-transport': info(4451, 503, 'retry'),
+  'bad-request': info(4460, 400, 'operation'),
+  'token-in-url': info(4461, 400, 'operation'),
+  'ticket-refused': info(4462, 401, 'operation'),
+  'method-refused': info(4463, 405, 'operation'),
+  'no-history': info(4464, 409, 'operation'),
+  gone: info(4465, 410, 'operation'),
+  'content-type-refused': info(4466, 415, 'operation'),
+  'too-many-streams': info(4467, 503, 'retry'),
 } as const satisfies Record<string, CodeInfo>
 
 /** A code of Everwire, or one of the application's own, which starts with `app:`. */

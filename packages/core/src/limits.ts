@@ -53,4 +53,18 @@ export const defaults = {
   publishTimeoutMs: 30_000,
   /** Bytes waiting in a link's socket above which it counts as blocked. */
   highWaterBytes: 262_144,
+  /** Event streams and held polls without a library, per node. */
+  streams: 10_000,
+  /** How long an event stream without a library lasts at most; its reader comes back. */
+  streamMs: 60_000,
+  /** Bytes that may wait in the socket of an event stream without a library before it is ended. */
+  streamBytes: 262_144,
+  /** Publications in one answer to a read without a library. */
+  chunkSize: 200,
+  /** Bytes of publications in one answer to a read without a library; one publication goes out in any case. */
+  chunkBytes: 262_144,
+  /** How long a ticket may wait to be used. */
+  ticketMs: 10_000,
+  /** How long the streams that a ticket opened may be resumed without authenticating again. */
+  ticketStreamMs: 3_600_000,
 } as const

@@ -15,6 +15,7 @@ import type { ClientSession, Identity, ServerSession, SessionHost } from './clie
 import { createFlushScheduler } from './flush-scheduler.js'
 import { Gateway } from './gateway.js'
 import { Hub, userChannel } from './hub.js'
+import { guardLoneProcess } from './lone-process.js'
 import { createMethods, type Method } from './methods.js'
 import { Operations } from './operations.js'
 import { readOptions, type EverwireOptions } from './options.js'
@@ -127,6 +128,7 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     outboxBudgetBytes: settings.outboxBudgetBytes,
     resumeWindowMs: settings.resumeWindowMs,
     unattachedMs: settings.unattachedMs,
+    foreign: guardLoneProcess({ bus, clock, warn: (message) => log.warn(message) }),
   })
 
   const offers = (): TransportOffer[] =>
@@ -169,7 +171,6 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
 
   await bus.open({
     nodeId,
-    clock,
     dedupWindowMs: settings.dedupWindowMs,
     log: (level, fields, message) => log[level](fields, `everwire: ${message}`),
   })

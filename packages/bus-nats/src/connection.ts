@@ -1,0 +1,179 @@
+import { EverwireError, type Cancel, type Clock } from '@everwire/core'
+import {
+  connect,
+  credsAuthenticator,
+  type Msg,
+  type NatsConnection,
+  type Subscription,
+} from '@nats-io/transport-node'
+import type { NatsSettings } from './options.js'
+
+export interface ConnectionHandler {
+  /** The servers can be reached again: whatever was published meanwhile did not come. */
+  reconnected(): void
+  /** What the operator must hear. */
+  log(level: 'info' | 'warn' | 'error', fields: Readonly<Record<string, unknown>>, message: string): void
+}
+
+/** The connection to NATS, and whether it stands. It comes back by itself, for as long as it takes. */
+export class Connection {
+  readonly nats: NatsConnection
+  readonly #clock: Clock
+  readonly #owned: boolean
+  #connected = true
+  #closed = false
+  #losses = 0
+  #waiting = new Set<() => void>()
+  #flush: Promise<void> | undefined
+
+  private constructor(nats: NatsConnection, owned: boolean, clock: Clock, handler: ConnectionHandler) {
+    this.nats = nats
+    this.#owned = owned
+    this.#clock = clock
+    void this.#watch(handler)
+  }
+
+  /** @throws EverwireError `temporary` when no server can be reached in time, naming them */
+  static async open(settings: NatsSettings, name: string, handler: ConnectionHandler): Promise<Connection> {
+    const { connection, clock } = settings
+    if (connection) return new Connection(connection, false, clock, handler)
+    const { servers, credentials, user, pass, token, tls, connectTimeoutMs } = settings
+    const deadline = clock.now() + connectTimeoutMs
+    for (;;) {
+      try {
+        const nats = await connect({
+          servers,
+          name,
+          user,
+          pass,
+          token,
+          tls,
+          ...(credentials === undefined
+            ? {}
+            : { authenticator: credsAuthenticator(new TextEncoder().encode(credentials)) }),
+          timeout: connectTimeoutMs,
+          maxReconnectAttempts: -1,
+          reconnectTimeWait: 250,
+          reconnectJitter: 250,
+          // A refusal may pass: an operator mends the permissions while this node lives.
+          ignoreAuthErrorAbort: true,
+          // A half-open connection must be found within seconds.
+          pingInterval: 5_000,
+          maxPingOut: 2,
+          noAsyncTraces: true,
+        })
+        return new Connection(nats, true, clock, handler)
+      } catch (cause) {
+        const left = deadline - clock.now()
+        if (left <= 0 || isRefusal(cause))
+          throw new EverwireError(
+            'temporary',
+            `NATS cannot be reached at ${servers.join(', ')}: ${(cause as Error).message}`,
+            { cause },
+          )
+        await sleep(clock, Math.min(250, left))
+      }
+    }
+  }
+
+  get connected(): boolean {
+    return this.#connected && !this.#closed
+  }
+  get closed(): boolean {
+    return this.#closed
+  }
+  /** Whether streams and interest are spread over several servers. */
+  get clustered(): boolean {
+    const { info } = this.nats
+    return info?.cluster !== undefined
+  }
+
+  /** Resolves once connected. @throws EverwireError `temporary` after `waitMs`, or when the bus is closed */
+  async ready(waitMs: number): Promise<void> {
+    if (this.connected) return
+    let cancel: Cancel = () => {}
+    await new Promise<void>((resolve) => {
+      this.#waiting.add(resolve)
+      cancel = this.#clock.after(waitMs, resolve)
+      if (this.#closed) resolve()
+    }).finally(() => cancel())
+    if (!this.connected) throw this.unavailable()
+  }
+
+  unavailable(): EverwireError {
+    return new EverwireError('temporary', this.#closed ? 'the bus is closed' : 'NATS cannot be reached now')
+  }
+
+  /**
+   * Resolves once the server has everything that was published in this turn. The driver drops silently what is
+   * published without a connection, so it is refused here before, and doubted when the connection was lost meanwhile.
+   * @throws EverwireError `outcome-unknown`
+   */
+  flush(): Promise<void> {
+    // One round trip for all that one turn of the event loop publishes.
+    return (this.#flush ??= Promise.resolve().then(async () => {
+      this.#flush = undefined
+      const losses = this.#losses
+      try {
+        await this.nats.flush()
+      } catch (cause) {
+        throw new EverwireError('outcome-unknown', 'the connection to NATS was lost meanwhile', { cause })
+      }
+      if (losses !== this.#losses)
+        throw new EverwireError('outcome-unknown', 'the connection to NATS was lost meanwhile')
+    }))
+  }
+
+  subscribe(subject: string, heard: (message: Msg) => void): Subscription {
+    if (this.#closed) throw this.unavailable()
+    return this.nats.subscribe(subject, {
+      callback: (error, message) => {
+        // What the server refuses is told by the connection's status, once for all.
+        if (!error) heard(message)
+      },
+    })
+  }
+
+  sleep(ms: number): Promise<void> {
+    return sleep(this.#clock, ms)
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#wake()
+    if (this.#owned) await this.nats.close()
+  }
+
+  async #watch(handler: ConnectionHandler): Promise<void> {
+    for await (const status of this.nats.status()) {
+      if (this.#closed) return
+      if (status.type === 'disconnect' && this.#connected) {
+        this.#connected = false
+        this.#losses++
+        handler.log('warn', { server: status.server }, 'the connection to NATS is lost')
+      } else if (status.type === 'reconnect') {
+        this.#connected = true
+        handler.log('info', { server: status.server }, 'connected to NATS again')
+        this.#wake()
+        handler.reconnected()
+      } else if (status.type === 'error') {
+        handler.log('error', { err: status.error }, 'NATS reports an error')
+      } else if (status.type === 'close') {
+        handler.log('error', {}, 'the connection to NATS is closed for good')
+        this.#connected = false
+      }
+    }
+  }
+
+  #wake(): void {
+    const waiting = [...this.#waiting]
+    this.#waiting.clear()
+    for (const resolve of waiting) resolve()
+  }
+}
+
+const sleep = (clock: Clock, ms: number) => new Promise<void>((resolve) => void clock.after(ms, resolve))
+
+/** Asked again it would be refused again. */
+const isRefusal = (cause: unknown) => (cause as Error).name === 'AuthorizationError'

@@ -1,0 +1,9 @@
+export { nats } from './nats.js'
+export type { NatsOptions } from './options.js'
+export {
+  natsPermissions,
+  permissionsText,
+  type NatsPermissions,
+  type PermissionOptions,
+} from './permissions.js'
+export { channelToSubject, subjectToChannel } from './subjects.js'

@@ -1,0 +1,69 @@
+import type { HistoryClass } from '@everwire/core'
+import { Partition, type PartitionOptions } from './partition.js'
+import { channelToSubject, classId, partitionOf, type StoredClass } from './subjects.js'
+
+export interface PartitionsOptions extends Omit<PartitionOptions, 'history' | 'index'> {
+  dedupWindowMs: number
+}
+
+/** The streams of all history classes that this node uses. */
+export class Partitions {
+  readonly #options: PartitionsOptions
+  readonly #byStream = new Map<string, Partition>()
+
+  constructor(options: PartitionsOptions) {
+    this.#options = options
+  }
+
+  /** Makes all streams of a class. */
+  async prepare(history: HistoryClass): Promise<void> {
+    const stored = await this.#class(history)
+    const all = Array.from({ length: stored.partitions }, (_, index) => this.#partition(stored, index))
+    await Promise.all(all.map((partition) => partition.epoch()))
+  }
+
+  /** Where a channel is stored. */
+  async of(channel: string, history: HistoryClass): Promise<{ partition: Partition; subject: string }> {
+    const stored = await this.#class(history)
+    const partition = this.#partition(stored, partitionOf(channel, stored.partitions))
+    return { partition, subject: partition.subject(channelToSubject(channel)) }
+  }
+
+  /** Something was stored in a channel that its readers may not have heard of. */
+  hint(stream: string, subject: string): void {
+    for (const follower of this.#byStream.get(stream)?.followers ?? [])
+      if (follower.subject === subject) void follower.check(0).catch(() => {})
+  }
+
+  /** Looks for what was missed, in the streams that somebody follows. */
+  async check(): Promise<void> {
+    const followed = [...this.#byStream.values()].filter(({ followers }) => followers.size > 0)
+    await Promise.all(
+      followed.map((partition) =>
+        partition.check().catch((error: unknown) => {
+          this.#options.log('warn', { err: error, stream: partition.stream }, 'a stream could not be checked')
+        }),
+      ),
+    )
+  }
+
+  /** The servers were out of reach. */
+  doubt(): void {
+    for (const partition of this.#byStream.values()) partition.doubt()
+  }
+
+  #class(history: HistoryClass): Promise<StoredClass> {
+    return this.#options.registry.class(history, this.#options.dedupWindowMs)
+  }
+
+  #partition(history: StoredClass, index: number): Partition {
+    const { subjects } = this.#options
+    const stream = subjects.stream(classId(history, history.storage), index)
+    let partition = this.#byStream.get(stream)
+    if (!partition) {
+      partition = new Partition({ ...this.#options, history, index })
+      this.#byStream.set(stream, partition)
+    }
+    return partition
+  }
+}

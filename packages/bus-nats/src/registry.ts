@@ -1,0 +1,150 @@
+import { randomBase32, type HistoryClass } from '@everwire/core'
+import type { JetStreamManager } from '@nats-io/jetstream'
+import { Kvm, type KV } from '@nats-io/kv'
+import type { Connection } from './connection.js'
+import type { NatsSettings } from './options.js'
+import { classId, type StoredClass, type Subjects } from './subjects.js'
+
+/** What a pattern's channels keep, as the first node said: the id of a class, or null for nothing. */
+export interface PatternEntry {
+  pattern: string
+  class: string | null
+}
+
+type Log = (level: 'info' | 'warn', fields: Readonly<Record<string, unknown>>, message: string) => void
+
+/**
+ * What all nodes must agree on, in one key-value bucket: history classes, what each pattern keeps, epochs, and the key
+ * that signs what nodes say to each other. Whoever comes first writes; who comes later and wants otherwise is refused.
+ */
+export class Registry {
+  readonly #kv: KV
+  readonly #settings: NatsSettings
+  readonly #replicas: number
+  readonly #classes = new Map<string, Promise<StoredClass>>()
+
+  private constructor(kv: KV, settings: NatsSettings, replicas: number) {
+    this.#kv = kv
+    this.#settings = settings
+    this.#replicas = replicas
+  }
+
+  static async open(connection: Connection, subjects: Subjects, settings: NatsSettings): Promise<Registry> {
+    const replicas = settings.replicas ?? (connection.clustered ? 3 : 1)
+    const kvm = new Kvm(connection.nats)
+    const kv = settings.manageStreams
+      ? await kvm.create(subjects.bucket, {
+          history: 1,
+          replicas,
+          description: 'Everwire: what all nodes agree on',
+        })
+      : await kvm.open(subjects.bucket, { bindOnly: true })
+    return new Registry(kv, settings, replicas)
+  }
+
+  /** The key that signs messages between nodes: the one that is given, or one that the first node made. */
+  async clusterKey(): Promise<string> {
+    return this.#settings.clusterKey ?? (await this.#first('cluster-key', randomBase32(52)))
+  }
+
+  /**
+   * Takes down what a pattern keeps, unless that is known.
+   * @throws TypeError when other nodes were started with another answer
+   */
+  async agree(pattern: string, history: HistoryClass | undefined, log: Log): Promise<void> {
+    const wanted: PatternEntry = { pattern, class: history ? classId(history, this.#settings.storage) : null }
+    const key = `pattern.${hex(pattern)}`
+    const known = JSON.parse(await this.#first(key, JSON.stringify(wanted))) as PatternEntry
+    if (known.class === wanted.class) return
+    if (!this.#settings.adoptHistory)
+      throw new TypeError(
+        `channel ${pattern}: this node would keep ${inWords(wanted.class)}, the others were started with ` +
+          `${inWords(known.class)}. Start all with the same history options, or one with nats({ adoptHistory: true }) ` +
+          'to change them for all: what is stored stays in the old streams, and readers are told a gap (epoch).',
+      )
+    await this.#kv.put(key, JSON.stringify(wanted))
+    log(
+      'warn',
+      { pattern, from: known.class, to: wanted.class },
+      'history options were changed for all nodes',
+    )
+  }
+
+  /** What was agreed on for each pattern. */
+  async patterns(): Promise<PatternEntry[]> {
+    const entries: PatternEntry[] = []
+    for await (const key of await this.#kv.keys('pattern.*')) {
+      const entry = await this.#kv.get(key)
+      if (entry) entries.push(entry.json<PatternEntry>())
+    }
+    return entries
+  }
+
+  /** How the streams of a class are made; what the first node wrote holds. */
+  class(history: HistoryClass, dedupWindowMs: number): Promise<StoredClass> {
+    const { storage, partitions } = this.#settings
+    const id = classId(history, storage)
+    let known = this.#classes.get(id)
+    if (!known) {
+      const wanted: StoredClass = { ...history, partitions, replicas: this.#replicas, storage, dedupWindowMs }
+      known = this.#first(`class.${id}`, JSON.stringify(wanted)).then(
+        (text) => JSON.parse(text) as StoredClass,
+      )
+      known.catch(() => this.#classes.delete(id))
+      this.#classes.set(id, known)
+    }
+    return known
+  }
+
+  /** A class by its id; undefined when no node has used it yet. */
+  async classById(id: string): Promise<StoredClass | undefined> {
+    const entry = await this.#kv.get(`class.${id}`)
+    return entry?.json<StoredClass>()
+  }
+
+  /** How often a stream was seen to have gone back, by its name. */
+  async rollbacks(stream: string): Promise<number> {
+    const entry = await this.#kv.get(`rollbacks.${stream}`)
+    return entry ? Number(entry.string()) : 0
+  }
+
+  /** Counts one more, unless another node did so since `known` was read. @returns the count */
+  async countRollback(stream: string, known: number): Promise<number> {
+    const key = `rollbacks.${stream}`
+    const entry = await this.#kv.get(key)
+    const current = entry ? Number(entry.string()) : 0
+    if (current > known) return current
+    try {
+      if (entry) await this.#kv.update(key, String(current + 1), entry.revision)
+      else await this.#kv.create(key, String(current + 1))
+      return current + 1
+    } catch (error) {
+      // Another node was quicker; what it wrote counts for this rollback too.
+      const now = await this.rollbacks(stream)
+      if (now > known) return now
+      throw error
+    }
+  }
+
+  /** What stands under a key, or `value` when nothing did. */
+  async #first(key: string, value: string): Promise<string> {
+    const entry = await this.#kv.get(key)
+    if (entry?.operation === 'PUT') return entry.string()
+    try {
+      await this.#kv.create(key, value)
+      return value
+    } catch (error) {
+      const now = await this.#kv.get(key)
+      if (now?.operation === 'PUT') return now.string()
+      throw error
+    }
+  }
+}
+
+/** Whether the account may use JetStream at all; the error says what to do. */
+export async function assertJetStream(manager: JetStreamManager): Promise<void> {
+  await manager.getAccountInfo()
+}
+
+const hex = (text: string) => Buffer.from(text).toString('hex')
+const inWords = (id: string | null) => (id === null ? 'no history' : `history class ${id}`)
