@@ -6,4 +6,5 @@ export {
   type NatsPermissions,
   type PermissionOptions,
 } from './permissions.js'
+export { createPublisher, type Publisher } from './publisher.js'
 export { channelToSubject, subjectToChannel } from './subjects.js'

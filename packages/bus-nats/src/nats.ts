@@ -22,7 +22,7 @@ import { Partitions } from './partitions.js'
 import { probePermissions } from './probe.js'
 import { Registry } from './registry.js'
 import { Store } from './store.js'
-import { createSubjects, type Subjects } from './subjects.js'
+import { createSubjects, type StoredClass, type Subjects } from './subjects.js'
 import type { Partition } from './partition.js'
 
 /**
@@ -98,7 +98,6 @@ class NatsBus implements Bus {
         registry,
         subjects: this.#subjects,
         manageStreams: settings.manageStreams,
-        dedupWindowMs: context.dedupWindowMs,
         log: context.log,
       })
       const store = new Store({
@@ -126,12 +125,12 @@ class NatsBus implements Bus {
   async declare(pattern: string, history: HistoryClass | undefined): Promise<void> {
     const { registry, partitions } = this.#opened()
     await registry.agree(pattern, history, this.#context!.log)
-    if (history) await partitions.prepare(history)
+    if (history) await partitions.prepare(await this.#class(history))
   }
 
   async store(channel: string, history: HistoryClass, message: Message, { id }: PublishOptions = {}) {
-    const { partitions, store } = this.#opened()
-    const { partition, subject } = await partitions.of(channel, history)
+    const { store } = this.#opened()
+    const { partition, subject } = await this.#place(channel, history)
     return await store.store(partition, subject, message, id)
   }
 
@@ -140,8 +139,8 @@ class NatsBus implements Bus {
   }
 
   async follow(channel: string, history: HistoryClass, listener: StoredListener): Promise<() => void> {
-    const { partitions, connection } = this.#opened()
-    const { partition, subject } = await partitions.of(channel, history)
+    const { connection } = this.#opened()
+    const { partition, subject } = await this.#place(channel, history)
     const follower = new Follower(partition, subject, connection, listener)
     await follower.start(() =>
       connection.subscribe(this.#subjects.out(channel), (message) => heard(follower, partition, message)),
@@ -154,7 +153,7 @@ class NatsBus implements Bus {
   }
 
   async read(channel: string, history: HistoryClass, range: HistoryRange) {
-    const { partition, subject } = await this.#opened().partitions.of(channel, history)
+    const { partition, subject } = await this.#place(channel, history)
     const epoch = await partition.epoch()
     const page =
       'after' in range
@@ -173,6 +172,14 @@ class NatsBus implements Bus {
     open.mesh.stop()
     if (open.connection.connected) await open.connection.nats.flush().catch(() => {})
     await open.connection.close()
+  }
+
+  #class(history: HistoryClass): Promise<StoredClass> {
+    return this.#opened().registry.class(history, this.#context!.dedupWindowMs)
+  }
+
+  async #place(channel: string, history: HistoryClass) {
+    return this.#opened().partitions.place(channel, await this.#class(history))
   }
 
   #opened(): Open {

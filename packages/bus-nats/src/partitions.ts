@@ -1,10 +1,7 @@
-import type { HistoryClass } from '@everwire/core'
 import { Partition, type PartitionOptions } from './partition.js'
 import { channelToSubject, classId, partitionOf, type StoredClass } from './subjects.js'
 
-export interface PartitionsOptions extends Omit<PartitionOptions, 'history' | 'index'> {
-  dedupWindowMs: number
-}
+export type PartitionsOptions = Omit<PartitionOptions, 'history' | 'index'>
 
 /** The streams of all history classes that this node uses. */
 export class Partitions {
@@ -16,15 +13,13 @@ export class Partitions {
   }
 
   /** Makes all streams of a class. */
-  async prepare(history: HistoryClass): Promise<void> {
-    const stored = await this.#class(history)
+  async prepare(stored: StoredClass): Promise<void> {
     const all = Array.from({ length: stored.partitions }, (_, index) => this.#partition(stored, index))
     await Promise.all(all.map((partition) => partition.epoch()))
   }
 
   /** Where a channel is stored. */
-  async of(channel: string, history: HistoryClass): Promise<{ partition: Partition; subject: string }> {
-    const stored = await this.#class(history)
+  place(channel: string, stored: StoredClass): { partition: Partition; subject: string } {
     const partition = this.#partition(stored, partitionOf(channel, stored.partitions))
     return { partition, subject: partition.subject(channelToSubject(channel)) }
   }
@@ -50,10 +45,6 @@ export class Partitions {
   /** The servers were out of reach. */
   doubt(): void {
     for (const partition of this.#byStream.values()) partition.doubt()
-  }
-
-  #class(history: HistoryClass): Promise<StoredClass> {
-    return this.#options.registry.class(history, this.#options.dedupWindowMs)
   }
 
   #partition(history: StoredClass, index: number): Partition {

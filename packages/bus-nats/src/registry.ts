@@ -1,5 +1,4 @@
 import { randomBase32, type HistoryClass } from '@everwire/core'
-import type { JetStreamManager } from '@nats-io/jetstream'
 import { Kvm, type KV } from '@nats-io/kv'
 import type { Connection } from './connection.js'
 import type { NatsSettings } from './options.js'
@@ -21,9 +20,11 @@ export class Registry {
   readonly #kv: KV
   readonly #settings: NatsSettings
   readonly #replicas: number
+  readonly #clustered: boolean
   readonly #classes = new Map<string, Promise<StoredClass>>()
 
-  private constructor(kv: KV, settings: NatsSettings, replicas: number) {
+  private constructor(kv: KV, settings: NatsSettings, replicas: number, clustered: boolean) {
+    this.#clustered = clustered
     this.#kv = kv
     this.#settings = settings
     this.#replicas = replicas
@@ -39,7 +40,7 @@ export class Registry {
           description: 'Everwire: what all nodes agree on',
         })
       : await kvm.open(subjects.bucket, { bindOnly: true })
-    return new Registry(kv, settings, replicas)
+    return new Registry(kv, settings, replicas, connection.clustered)
   }
 
   /** The key that signs messages between nodes: the one that is given, or one that the first node made. */
@@ -84,6 +85,10 @@ export class Registry {
   class(history: HistoryClass, dedupWindowMs: number): Promise<StoredClass> {
     const { storage, partitions } = this.#settings
     const id = classId(history, storage)
+    if (storage === 'memory' && this.#clustered && this.#replicas < 2)
+      throw new TypeError(
+        'nats: history in memory without replicas is lost with one server of the cluster: set replicas, or storage to file',
+      )
     let known = this.#classes.get(id)
     if (!known) {
       const wanted: StoredClass = { ...history, partitions, replicas: this.#replicas, storage, dedupWindowMs }
@@ -139,11 +144,6 @@ export class Registry {
       throw error
     }
   }
-}
-
-/** Whether the account may use JetStream at all; the error says what to do. */
-export async function assertJetStream(manager: JetStreamManager): Promise<void> {
-  await manager.getAccountInfo()
 }
 
 const hex = (text: string) => Buffer.from(text).toString('hex')
