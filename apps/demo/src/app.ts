@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { nats } from '@everwire/bus-nats'
 import { systemClock } from '@everwire/core'
 import { everwire, type Everwire } from '@everwire/server'
 import { longPolling } from '@everwire/transport-long-polling/server'
@@ -21,6 +22,10 @@ export interface DemoOptions {
   host?: string
   /** Fastify's. @default false */
   logger?: FastifyServerOptions['logger']
+  /** Addresses of NATS servers, joined by commas; without them the bus is in the process. */
+  natsUrl?: string
+  /** First tokens of the subjects on NATS. @default 'ew' */
+  natsPrefix?: string
   /** Folder of the built page. @default dist/public */
   publicDir?: string
 }
@@ -42,7 +47,7 @@ const loopback = '127.0.0.1'
 
 /** The demo: the application on a port of its own, and before it the proxy that visitors break. */
 export function createDemo(options: DemoOptions = {}): Demo {
-  const { port = 0, host = loopback, logger = false, publicDir = builtPage } = options
+  const { port = 0, host = loopback, logger = false, publicDir = builtPage, natsUrl, natsPrefix } = options
   const app = fastify({ logger, forceCloseConnections: true })
   const visitors = createVisitors({ clock: systemClock, most: mostVisitors, idleMs: visitorIdleMs })
   let proxy: PathProxy | undefined
@@ -63,6 +68,7 @@ export function createDemo(options: DemoOptions = {}): Demo {
     await app.register(everwire, {
       prefix,
       transports: [webSocket(), sse(), longPolling()],
+      ...(natsUrl ? { bus: nats({ servers: natsUrl.split(','), prefix: natsPrefix }) } : {}),
       authenticate: ({ request }) => {
         const visitor = visitorOf((request as FastifyRequest).headers.cookie)
         const claims: Claims = { visitor: visitor === undefined ? '' : publicName(visitor) }

@@ -1,11 +1,12 @@
+import { EverwireError } from '@everwire/core'
 import { createDemo } from './app.js'
-import { readOptions, usage, UsageError } from './options.js'
+import { readOptions, usage, UsageError, type DemoSettings } from './options.js'
 
 const closeTimeoutMs = 5_000
 
 /** An error that one line explains, or undefined. */
-function explained(error: unknown, port: number, host: string): string | undefined {
-  if (error instanceof UsageError) return error.message
+function explained(error: unknown, { port, host }: DemoSettings): string | undefined {
+  if (error instanceof UsageError || error instanceof EverwireError) return error.message
   const { code } = error as { code?: string }
   if (code === 'EADDRINUSE')
     return `Port ${port} is taken: stop what listens there, or choose another: PORT=3001 npm start`
@@ -17,10 +18,9 @@ function explained(error: unknown, port: number, host: string): string | undefin
 }
 
 async function main(): Promise<void> {
-  const address = readOptions(process.argv.slice(2), process.env)
-  if (!address) return console.log(usage)
-  const { port, host } = address
-  const demo = createDemo({ port, host, logger: { level: 'warn' } })
+  const settings = readOptions(process.argv.slice(2), process.env)
+  if (!settings) return console.log(usage)
+  const demo = createDemo({ ...settings, logger: { level: 'warn' } })
   let stopping = false
   const stop = () => {
     // Twice is an impatient user.
@@ -36,9 +36,12 @@ async function main(): Promise<void> {
   process.on('SIGTERM', stop)
   try {
     const { url } = await demo.start()
-    if (!stopping) console.log(`The demo is ready on ${url} (in-process bus). Ctrl-C stops it.`)
+    if (!stopping)
+      console.log(
+        `The demo is ready on ${url} (${settings.natsUrl ? `NATS at ${settings.natsUrl}` : 'in-process bus'}). Ctrl-C stops it.`,
+      )
   } catch (error) {
-    const line = explained(error, port, host)
+    const line = explained(error, settings)
     if (line === undefined) throw error
     throw new UsageError(line)
   }

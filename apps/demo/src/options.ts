@@ -1,8 +1,10 @@
 import { parseArgs } from 'node:util'
 
-export interface DemoAddress {
+export interface DemoSettings {
   port: number
   host: string
+  /** Addresses of NATS servers; missing for the in-process bus. */
+  natsUrl?: string
 }
 
 /** An error whose message says all: shown without a stack. */
@@ -19,16 +21,16 @@ const known = Object.keys(options)
   .map((name) => `--${name}`)
   .join(', ')
 
-export const usage = `Options: ${known}. The same by the environment: PORT (default 3000; 0 takes any free one), HOST (default 127.0.0.1).`
+export const usage = `Options: ${known}. The same by the environment: PORT (default 3000; 0 takes any free one), HOST (default 127.0.0.1). NATS_URL, such as nats://127.0.0.1:4222, puts the channels on NATS.`
 
 /**
- * The address from options, else from the environment, else the default; undefined when help is asked for.
+ * Address and bus from options, else from the environment, else the default; undefined when help is asked for.
  * @throws UsageError one clear line
  */
 export function readOptions(
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
-): DemoAddress | undefined {
+): DemoSettings | undefined {
   const { values, tokens } = parseArgs({ args: [...args], strict: false, tokens: true, options })
   for (const token of tokens) {
     if (token.kind === 'positional')
@@ -43,5 +45,10 @@ export function readOptions(
     throw new UsageError(`The port must be a whole number from 0 to 65535, not "${port}" (--port, or PORT).`)
   if (typeof host !== 'string' || host === '')
     throw new UsageError('--host needs a value, such as 127.0.0.1.')
-  return { port: Number(port), host }
+  const natsUrl = env.NATS_URL
+  if (natsUrl && !natsUrl.split(',').every((url) => /^(nats|tls):\/\/[^\s/]+\/?$/.test(url)))
+    throw new UsageError(
+      `NATS_URL must be addresses such as nats://127.0.0.1:4222, joined by commas, not "${natsUrl}".`,
+    )
+  return { port: Number(port), host, ...(natsUrl ? { natsUrl } : {}) }
 }

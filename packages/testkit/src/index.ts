@@ -17,6 +17,7 @@ export {
 export { createLinkPair, type Lane, type LinkEnd, type LinkPair, type LinkPairOptions } from './link-pair.js'
 export {
   transportSuite,
+  type SuiteBus,
   type SuiteChannel,
   type SuiteClient,
   type SuiteClientOptions,

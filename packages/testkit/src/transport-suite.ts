@@ -6,6 +6,7 @@ import { sessionCases } from './transport-suite/session-cases.js'
 import type { SuiteTest, TransportSuiteOptions } from './transport-suite/types.js'
 
 export type {
+  SuiteBus,
   SuiteChannel,
   SuiteClient,
   SuiteClientOptions,

@@ -1,19 +1,5 @@
 import t from 'tap'
-import Fastify from 'fastify'
-import { createClient } from '@everwire/client'
-import { everwire } from '@everwire/server'
 import { transportSuite } from '@everwire/testkit'
-import { longPolling } from '../src/client.js'
-import { longPolling as longPollingServer } from '../src/server.js'
+import { suite } from './suite.js'
 
-void transportSuite(t, {
-  transport: longPolling(),
-  oneWay: true,
-  createClient,
-  async start(options, { port, log }) {
-    const app = Fastify({ logger: { level: 'debug', stream: log } })
-    await app.register(everwire, { transports: [longPollingServer()], ...options })
-    await app.listen({ port, host: '127.0.0.1' })
-    return app
-  },
-})
+void transportSuite(t, suite)

@@ -1,22 +1,5 @@
 import t from 'tap'
-import Fastify from 'fastify'
-import { createClient } from '@everwire/client'
-import { everwire } from '@everwire/server'
 import { transportSuite } from '@everwire/testkit'
-import { longPolling } from '@everwire/transport-long-polling/client'
-import { longPolling as longPollingServer } from '@everwire/transport-long-polling/server'
-import { sse } from '../src/client.js'
-import { sse as sseServer } from '../src/server.js'
+import { suite } from './suite.js'
 
-void transportSuite(t, {
-  transport: sse(),
-  others: [longPolling()],
-  oneWay: true,
-  createClient,
-  async start(options, { port, log }) {
-    const app = Fastify({ logger: { level: 'debug', stream: log } })
-    await app.register(everwire, { transports: [sseServer(), longPollingServer()], ...options })
-    await app.listen({ port, host: '127.0.0.1' })
-    return app
-  },
-})
+void transportSuite(t, suite)

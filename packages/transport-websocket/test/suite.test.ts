@@ -1,28 +1,5 @@
 import t from 'tap'
-import Fastify from 'fastify'
-import { WebSocket } from 'ws'
-import { createClient } from '@everwire/client'
-import { everwire } from '@everwire/server'
 import { transportSuite } from '@everwire/testkit'
-import { longPolling } from '@everwire/transport-long-polling/client'
-import { longPolling as longPollingServer } from '@everwire/transport-long-polling/server'
-import { sse } from '@everwire/transport-sse/client'
-import { sse as sseServer } from '@everwire/transport-sse/server'
-import { webSocket } from '../src/client.js'
-import { webSocket as webSocketServer } from '../src/server.js'
+import { suite } from './suite.js'
 
-void transportSuite(t, {
-  transport: webSocket({ WebSocket }),
-  others: [sse(), longPolling()],
-  oneWay: false,
-  createClient,
-  async start(options, { port, log }) {
-    const app = Fastify({ logger: { level: 'debug', stream: log } })
-    await app.register(everwire, {
-      transports: [webSocketServer(), sseServer(), longPollingServer()],
-      ...options,
-    })
-    await app.listen({ port, host: '127.0.0.1' })
-    return app
-  },
-})
+void transportSuite(t, suite)

@@ -1,5 +1,4 @@
 import type { Client, ClientStats, ConnectionState, Explanation } from '@everwire/client'
-import type { PathFaults } from '../path-faults.js'
 import type { Move } from './moves.js'
 import type { LedgerSnapshot } from './page-ledger.js'
 import type { PathControls } from './path-controls.js'
@@ -44,5 +43,3 @@ declare global {
     everwireDemo: EverwireDemo
   }
 }
-
-export type { Client, Explanation, LedgerSnapshot, Move, PathFaults }

@@ -3,6 +3,7 @@ import type { ServerInfo } from '../shared.js'
 import { byId, setText } from './dom.js'
 import { count, duration, transportName, withTransportNames } from './words.js'
 
+const busNames: Readonly<Record<string, string>> = { memory: 'in process', nats: 'NATS' }
 const pingEveryMs = 2_000
 const infoEveryMs = 10_000
 const pingPatienceMs = 10_000
@@ -65,7 +66,7 @@ export function createFacts(client: Client): { render(): void; roundTripMs(): nu
       setText(facts.session, info ? `${info.session.slice(0, 8)}, ${ordinal(sessions)}` : '–')
       setText(facts.frames, `${count(received)} / ${count(sent)}`)
       setText(facts.resumes, resumes === 0 ? 'not yet' : resumes === 1 ? 'once' : `${count(resumes)} times`)
-      setText(facts.bus, info ? (info.bus === 'memory' ? 'in process' : info.bus) : '–')
+      setText(facts.bus, info ? (busNames[info.bus] ?? info.bus) : '–')
       setText(facts.node, info?.node ?? '–')
     },
   }

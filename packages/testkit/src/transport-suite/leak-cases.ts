@@ -54,7 +54,7 @@ export async function leakCases(t: SuiteTest, suite: TransportSuiteOptions): Pro
 
 /** Counts the channels that the hub hears of. */
 function countReaders({ everwire: { bus } }: SuiteServer, count: (change: number) => void): void {
-  const { follow, listen } = bus
+  const [follow, listen] = [bus.follow.bind(bus), bus.listen.bind(bus)]
   const counted = async (opened: Promise<() => void>) => {
     const stop = await opened
     count(1)

@@ -49,8 +49,9 @@ export async function sessionCases(t: SuiteTest, suite: TransportSuiteOptions): 
   await t.test('a link that says nothing is refused in time', async (t) => {
     const clock = createFakeClock()
     const world = await createWorld(t, suite, { clock, authenticate: () => new Promise(() => {}) })
+    const timers = clock.pending
     const link = openRawLink(suite.transport, { url: world.url, attach: {} })
-    await until(() => clock.pending > 1, 'the timer of the hello')
+    await until(() => clock.pending > timers, 'the timer of the hello')
     await clock.advance(5_000)
     await link.ended()
     t.equal(link.refused, 'hello-timeout')
@@ -119,12 +120,13 @@ export async function sessionCases(t: SuiteTest, suite: TransportSuiteOptions): 
     await world.everwire.publish('history:restart', 'n', 1)
     await until(() => data.length === 1, 'the first')
     await world.restart()
-    await until(() => live.gaps.length > 0 && gaps.length > 0, 'the gaps')
+    const told = suite.bus?.durable ? [] : ['epoch']
+    await until(() => live.gaps.length > 0 && gaps.length >= told.length, 'the gaps')
     await world.everwire.publish('history:restart', 'n', 2)
     await world.everwire.publish('live:restart', 'n', 3)
     await until(() => data.length >= 2 && live.data.length >= 1, 'what came after')
-    // The history of this server lived in its memory: that it began anew is told.
-    t.strictSame([data, gaps, live.data, live.gaps], [[1, 2], ['epoch'], [3], ['session']])
+    // Where the history lived in the server's memory it began anew, and that is told.
+    t.strictSame([data, gaps, live.data, live.gaps], [[1, 2], told, [3], ['session']])
   })
 
   await t.test('publications made offline arrive in order, once; the queue is bounded', async (t) => {

@@ -142,4 +142,14 @@ export interface TransportSuiteOptions {
     on: { port: number; log: { write(line: string): void } },
   ): Promise<SuiteServer>
   createClient(options: SuiteClientOptions): SuiteClient
+  /** What joins the nodes. @default the server's own, in process */
+  bus?: SuiteBus
+}
+
+/** A bus under the transports. */
+export interface SuiteBus {
+  /** A place that no other test uses; each call of what it returns makes a bus that begins there. */
+  place(): () => Bus
+  /** What is stored outlives the server. */
+  readonly durable: boolean
 }

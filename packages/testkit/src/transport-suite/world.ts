@@ -11,7 +11,7 @@ import type {
 import { until } from './until.js'
 
 /** One line of the server's log. */
-export interface LogLine {
+interface LogLine {
   level: number
   msg: string
   code?: string
@@ -67,9 +67,14 @@ export async function createWorld(
       if (line.level >= infoLevel && line.msg.startsWith('everwire')) log.push(line)
     },
   }
+  const makeBus = suite.bus?.place()
   const start = async (on: number) => {
     const server = await suite.start(
-      { authenticate: ({ token }) => ({ userId: token ?? null }), ...options },
+      {
+        authenticate: ({ token }) => ({ userId: token ?? null }),
+        ...(makeBus ? { bus: makeBus() } : {}),
+        ...options,
+      },
       { port: on, log: sink },
     )
     prepare(server)
