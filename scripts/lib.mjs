@@ -1,7 +1,7 @@
 // What the scripts of this folder share. Only node:* here: it runs before anything is installed.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -11,6 +11,25 @@ export const say = (line) => console.log(line)
 export const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`
 
 const manifest = JSON.parse(readFileSync(at('package.json'), 'utf8'))
+
+/** Every package and app of the workspace, each with its folder relative to the root. */
+export function findPackages() {
+  const folders = ['packages', 'apps'].flatMap((parent) =>
+    readdirSync(at(parent)).map((name) => `${parent}/${name}`),
+  )
+  return folders
+    .filter((folder) => existsSync(at(folder, 'package.json')))
+    .map((folder) => {
+      const found = JSON.parse(readFileSync(at(folder, 'package.json'), 'utf8'))
+      return { name: found.name, folder, isPrivate: found.private === true }
+    })
+}
+
+/** Whether a package has tests. */
+export function hasTests({ folder }) {
+  if (!existsSync(at(folder, 'test'))) return false
+  return readdirSync(at(folder, 'test'), { recursive: true }).some((file) => file.endsWith('.test.ts'))
+}
 
 /** An error whose message says all: shown without a stack. */
 export class Refusal extends Error {
@@ -47,15 +66,16 @@ const environment = {
 const exitCodes = { SIGHUP: 129, SIGINT: 130, SIGKILL: 137, SIGTERM: 143 }
 
 /**
- * Runs a program in the root and resolves with its exit code and, with `quiet`, what it printed. A signal that would
- * end this process is passed on, and the program decides what to do about it; a quiet step just stops.
+ * Runs a program, in the root if no `cwd` is given, and resolves with its exit code and, with `quiet`, what it printed.
+ * A signal that would end this process is passed on, and the program decides what to do about it; a quiet step just
+ * stops.
  */
-export function run(command, args, { quiet = false, env = {}, input = 'ignore' } = {}) {
+export function run(command, args, { quiet = false, env = {}, input = 'ignore', cwd = root } = {}) {
   return new Promise((resolve, reject) => {
     const stdio = quiet ? [input, 'pipe', 'pipe'] : [input, 'inherit', 'inherit']
     const shell = process.platform === 'win32' && command !== process.execPath
     const child = spawn(command, args, {
-      cwd: root,
+      cwd,
       env: { ...process.env, ...environment, ...env },
       stdio,
       shell,

@@ -1,7 +1,7 @@
-// npm test: formatting, lint, types and every test. The last line is "N passed, N failed"; results.mjs says what is
-// counted, and a check that fails counts as one more failure.
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { at, install, main, pnpm, say, seconds, turbo } from './lib.mjs'
+// npm test: formatting, lint, types, what is unused, what would be published, and every test. The last line is
+// "N passed, N failed"; results.mjs says what is counted, and a check that fails counts as one more failure.
+import { existsSync, rmSync } from 'node:fs'
+import { at, findPackages, hasTests, install, main, pnpm, say, seconds, turbo } from './lib.mjs'
 import { providePrograms } from './programs.mjs'
 
 const checks = {
@@ -9,22 +9,8 @@ const checks = {
   lint: () => pnpm(['run', 'lint'], { quiet: true }),
   typecheck: () =>
     turbo(['typecheck', '--concurrency=2', '--continue', '--output-logs=errors-only'], { quiet: true }),
-}
-
-/** The suites: one for each package that has tests, and one for this folder. */
-function findSuites() {
-  const folders = ['packages', 'apps'].flatMap((parent) =>
-    readdirSync(at(parent)).map((name) => `${parent}/${name}`),
-  )
-  const all = folders
-    .filter((folder) => existsSync(at(folder, 'package.json')))
-    .map((folder) => ({ name: JSON.parse(readFileSync(at(folder, 'package.json'), 'utf8')).name, folder }))
-  return { withTests: all.filter(hasTests), without: all.filter((suite) => !hasTests(suite)) }
-}
-
-function hasTests({ folder }) {
-  if (!existsSync(at(folder, 'test'))) return false
-  return readdirSync(at(folder, 'test'), { recursive: true }).some((file) => file.endsWith('.test.ts'))
+  unused: () => pnpm(['run', 'check:unused'], { quiet: true }),
+  packages: () => pnpm(['run', 'check:packages'], { quiet: true }),
 }
 
 // "min" prints failures only; tap's own default would print each line twice once there is an output file.
@@ -79,7 +65,10 @@ async function test() {
   await install()
   await providePrograms()
   const failedChecks = await runChecks()
-  const { withTests, without } = findSuites()
+  // One suite for each package that has tests, and one for this folder.
+  const all = findPackages()
+  const withTests = all.filter(hasTests)
+  const without = all.filter((one) => !hasTests(one))
   const own = { name: 'scripts', folder: '.' }
   for (const suite of [own, ...withTests]) rmSync(resultsOf(suite), { force: true })
   const codes = [await runOwnSuite(), await runSuites(withTests)]

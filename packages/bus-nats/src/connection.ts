@@ -1,12 +1,21 @@
 import { EverwireError, type Cancel, type Clock } from '@everwire/core'
 import {
   connect,
+  createInbox,
   credsAuthenticator,
   type Msg,
+  type MsgHdrs,
   type NatsConnection,
   type Subscription,
 } from '@nats-io/transport-node'
 import type { NatsSettings } from './options.js'
+
+export interface ConnectionIdentity {
+  /** Shown by the servers. */
+  name: string
+  /** First tokens of the subjects on which answers come. */
+  inbox: string
+}
 
 export interface ConnectionHandler {
   /** The servers can be reached again: whatever was published meanwhile did not come. */
@@ -20,21 +29,31 @@ export class Connection {
   readonly nats: NatsConnection
   readonly #clock: Clock
   readonly #owned: boolean
+  readonly #handler: ConnectionHandler
   #connected = true
   #closed = false
   #losses = 0
   #waiting = new Set<() => void>()
   #flush: Promise<void> | undefined
+  /** On a connection that goes on without this bus. */
+  #subscriptions = new Set<Subscription>()
 
   private constructor(nats: NatsConnection, owned: boolean, clock: Clock, handler: ConnectionHandler) {
     this.nats = nats
     this.#owned = owned
     this.#clock = clock
-    void this.#watch(handler)
+    this.#handler = handler
+    this.#watch().catch((cause: unknown) =>
+      handler.log('error', { err: cause }, 'NATS is not watched any more'),
+    )
   }
 
   /** @throws EverwireError `temporary` when no server can be reached in time, naming them */
-  static async open(settings: NatsSettings, name: string, handler: ConnectionHandler): Promise<Connection> {
+  static async open(
+    settings: NatsSettings,
+    { name, inbox }: ConnectionIdentity,
+    handler: ConnectionHandler,
+  ): Promise<Connection> {
     const { connection, clock } = settings
     if (connection) return new Connection(connection, false, clock, handler)
     const { servers, credentials, user, pass, token, tls, connectTimeoutMs } = settings
@@ -44,6 +63,7 @@ export class Connection {
         const nats = await connect({
           servers,
           name,
+          inboxPrefix: inbox,
           user,
           pass,
           token,
@@ -88,15 +108,24 @@ export class Connection {
     return info?.cluster !== undefined
   }
 
+  /** Largest message that the servers take, in bytes. */
+  get maxPayload(): number {
+    return this.nats.info?.max_payload ?? defaultMaxPayload
+  }
+
   /** Resolves once connected. @throws EverwireError `temporary` after `waitMs`, or when the bus is closed */
   async ready(waitMs: number): Promise<void> {
     if (this.connected) return
     let cancel: Cancel = () => {}
+    let wake = () => {}
     await new Promise<void>((resolve) => {
+      wake = resolve
       this.#waiting.add(resolve)
       cancel = this.#clock.after(waitMs, resolve)
       if (this.#closed) resolve()
-    }).finally(() => cancel())
+    })
+    cancel()
+    this.#waiting.delete(wake)
     if (!this.connected) throw this.unavailable()
   }
 
@@ -125,13 +154,37 @@ export class Connection {
   }
 
   subscribe(subject: string, heard: (message: Msg) => void): Subscription {
-    if (this.#closed) throw this.unavailable()
-    return this.nats.subscribe(subject, {
+    if (this.#closed || this.nats.isClosed()) throw this.unavailable()
+    const subscription = this.nats.subscribe(subject, {
       callback: (error, message) => {
         // What the server refuses is told by the connection's status, once for all.
-        if (!error) heard(message)
+        if (error) return
+        try {
+          heard(message)
+        } catch (cause) {
+          // Whatever it is, it must not end the driver's reading.
+          this.#handler.log('error', { err: cause, subject: message.subject }, 'a message could not be taken')
+        }
       },
     })
+    if (!this.#owned) {
+      this.#subscriptions.add(subscription)
+      void subscription.closed.then(() => this.#subscriptions.delete(subscription))
+    }
+    return subscription
+  }
+
+  /** Publishes; whether the server has it, `flush` tells. @throws EverwireError `temporary` when that is impossible */
+  publish(subject: string, payload: Uint8Array | string, headers: MsgHdrs, reply?: string): void {
+    if (!this.connected || this.nats.isClosed()) throw this.unavailable()
+    this.nats.publish(subject, payload, { headers, ...(reply ? { reply } : {}) })
+  }
+
+  /** A subject for the answers to one question. */
+  inbox(): string {
+    // The driver does not tell it, but has it; a connection that was handed in has its own.
+    const { options } = this.nats as NatsConnection & { options?: { inboxPrefix?: string } }
+    return createInbox(options?.inboxPrefix)
   }
 
   sleep(ms: number): Promise<void> {
@@ -143,9 +196,11 @@ export class Connection {
     this.#closed = true
     this.#wake()
     if (this.#owned) await this.nats.close()
+    else for (const subscription of this.#subscriptions) subscription.unsubscribe()
   }
 
-  async #watch(handler: ConnectionHandler): Promise<void> {
+  async #watch(): Promise<void> {
+    const handler = this.#handler
     for await (const status of this.nats.status()) {
       if (this.#closed) return
       if (status.type === 'disconnect' && this.#connected) {
@@ -172,6 +227,8 @@ export class Connection {
     for (const resolve of waiting) resolve()
   }
 }
+
+const defaultMaxPayload = 1_048_576
 
 const sleep = (clock: Clock, ms: number) => new Promise<void>((resolve) => void clock.after(ms, resolve))
 

@@ -9,6 +9,9 @@ const chunk = 100
 /** How far a sequence may jump until the leader is asked whether it is true. */
 const maxJump = 10_000
 const retryMs = 250
+const everything = Number.MAX_SAFE_INTEGER
+/** Sequences that were told last, by which one that was made up is found. */
+const maxRemembered = 16
 
 interface Held {
   publication: StoredPublication
@@ -17,23 +20,31 @@ interface Held {
 
 /**
  * One channel with history, as it is republished: proves for each message that none is missing before it, or reads
- * what is. `last` is the newest that was told; nothing of the channel is unknown up to `verified`.
+ * what is. While it reads, what comes is held back.
  */
 export class Follower {
-  readonly #partition: Partition
   readonly subject: string
+  readonly #partition: Partition
   readonly #listener: StoredListener
   readonly #connection: Connection
   #subscription: Subscription | undefined
+  /** Position of the listener: the newest that was told, or a later place up to which the channel has nothing. */
   #last = 0
   /** Sequence of the channel's newest publication, which the next one names; 0 when none is known. */
   #newest = 0
   #verified = 0
+  /** Where it began, and what was told since, as far as remembered: nothing of the channel lies between. */
+  #told: number[] = []
   #held: Held[] | undefined = []
-  #overflowed = false
-  #reading = false
-  #restarted = false
+  #started = false
   #stopped = false
+  #working = false
+  /** The stream is another, or was put back. */
+  #restarted = false
+  /** Came without a proof that it follows what was told. */
+  #unproven: Held | undefined
+  /** Up to here it must be read; whatever lies beyond is read along. */
+  #wanted = 0
 
   constructor(partition: Partition, subject: string, connection: Connection, listener: StoredListener) {
     this.#partition = partition
@@ -42,16 +53,19 @@ export class Follower {
     this.#listener = listener
   }
 
+  /** Everything of the channel up to here was told, or told to be missing. */
+  get verified(): number {
+    return this.#verified
+  }
+
   /** Resolves once nothing can be missed: listens first, then asks the leader for the tail. */
   async start(subscribe: () => Subscription): Promise<void> {
     this.#subscription = subscribe()
     this.#partition.followers.add(this)
     try {
       // Asked over the same connection after the interest was told: the leader's server knows of it before it answers.
-      const epoch = await this.#partition.epoch()
-      const { tail, known } = await this.#partition.tail(this.subject)
-      this.#begin(tail, known)
-      this.#restarted = false
+      const epoch = await this.#begin()
+      this.#started = true
       this.#listener.start({ epoch, offset: this.#last })
       this.#release()
     } catch (error) {
@@ -69,124 +83,185 @@ export class Follower {
   /** A republished message of the channel. */
   heard(publication: StoredPublication, previous: number): void {
     if (this.#stopped) return
-    if (this.#held) {
-      if (this.#held.length < maxHeld) this.#held.push({ publication, previous })
-      else this.#overflowed = true
-      return
-    }
-    this.#take({ publication, previous })
+    if (!this.#held) this.#take({ publication, previous })
+    else if (this.#held.length < maxHeld) this.#held.push({ publication, previous })
+    else this.#wanted = everything
   }
 
-  /** Asks for the tail; reads what never came. Afterwards nothing up to `through` is unknown. */
-  async check(through: number): Promise<void> {
-    if (this.#stopped || this.#held) return
-    const told = this.#newest
-    const { tail } = await this.#partition.tail(this.subject)
+  /** Asks for the tail, and reads what never came; the stream reaches from `first` to `last`. What is being read already is asked for the next time. */
+  async check(first: number, last: number): Promise<void> {
     if (!this.#isIdle()) return
-    if (told > tail && this.#newest === told) {
-      // What was told is not in the stream: an operator took it away, or it was never there, and hid what was.
-      this.#last = this.#newest = tail
-      this.#listener.gap('expired', { epoch: await this.#partition.epoch(), offset: tail })
-    } else if (tail > this.#last) await this.#read(tail)
-    if (this.#isIdle()) this.#verified = Math.max(this.#verified, through)
+    const told = this.#newest
+    const { newest } = await this.#partition.tail(this.subject)
+    if (!this.#isIdle() || this.#newest !== told) return
+    if (newest > this.#last) return this.#read(newest)
+    if (newest < told && told >= first && (await this.#isUnknown(told))) return
+    if (this.#isIdle() && this.#newest === told) this.#verified = Math.max(this.#verified, last)
+  }
+
+  /** Something may have been stored that did not come. */
+  hint(): void {
+    this.#read(everything)
   }
 
   /** The stream is another, or was put back: it goes on from its tail. */
   restart(): void {
-    if (this.#stopped) return
     this.#restarted = true
-    if (!this.#reading && this.#last > 0) void this.#read(0)
-  }
-
-  #begin(tail: number, known: number): void {
-    this.#newest = tail
-    // Nothing of the channel lies between the two.
-    this.#last = this.#verified = Math.max(tail, known)
+    this.#work()
   }
 
   #isIdle(): boolean {
-    return !this.#stopped && this.#held === undefined
+    return this.#started && !this.#stopped && this.#held === undefined
   }
 
-  #take({ publication, previous }: Held): void {
+  /** Takes the tail for the place to go on from. @returns the epoch that it is of */
+  async #begin(): Promise<string> {
+    for (;;) {
+      this.#restarted = false
+      try {
+        // Makes the stream where it is missing.
+        await this.#partition.epoch()
+        const { newest, known } = await this.#partition.tail(this.subject)
+        const epoch = await this.#partition.epoch()
+        // Asked while the epoch changed, it may be of either.
+        if (this.#restarted) continue
+        this.#newest = newest
+        this.#last = this.#verified = known
+        this.#told = [known]
+        return epoch
+      } catch (error) {
+        this.#restarted = true
+        throw error
+      }
+    }
+  }
+
+  #take(held: Held): void {
+    const { publication, previous } = held
+    const { offset } = publication
+    if (offset <= this.#last) return this.#compare(offset)
+    // Whoever may publish on the nodes' own subjects could make a sequence up: the stream knows better.
+    const believable = offset <= this.#partition.known + maxJump
+    if (previous === this.#newest && previous > 0 && believable) return this.#tell(publication)
+    if (previous <= this.#last) this.#unproven = held
+    else this.#wanted = Math.max(this.#wanted, offset)
+    this.#work()
+  }
+
+  /**
+   * It names no later publication than the listener has. That is so for the first of a channel, and also when retention
+   * took the one before it: it follows only when nothing beyond what is verified has left the stream.
+   */
+  async #prove({ publication, previous }: Held): Promise<void> {
+    const { first, last } = await this.#partition.reach()
+    if (this.#restarted) return
+    this.#unproven = undefined
     const { offset } = publication
     if (offset <= this.#last) return
-    // Whoever may publish on the node's own subjects could make a sequence up: the stream knows better.
-    const believable = offset <= this.#partition.known + maxJump
-    if (previous === this.#newest && previous > 0 && believable) this.#tell(publication)
-    else void this.#read(offset)
+    if (previous <= this.#last && first <= this.#verified + 1 && offset <= last) this.#tell(publication)
+    else this.#wanted = Math.max(this.#wanted, offset)
+  }
+
+  /** One that comes late was told before; otherwise what was told in its place was made up, and hides it. */
+  #compare(offset: number): void {
+    if (offset <= (this.#told[0] ?? offset) || this.#told.includes(offset)) return
+    const sound = this.#told.filter((one) => one < offset)
+    this.#lose(sound.at(-1)!)
+    this.#told = sound
+    this.#wanted = everything
+    this.#work()
+  }
+
+  /** What followed the last that was told may be missing, or made up: it goes on after this offset. */
+  #lose(offset: number): void {
+    this.#last = this.#newest = this.#verified = offset
+    this.#told = [offset]
+    this.#listener.gap('expired', { epoch: this.#partition.currentEpoch, offset })
   }
 
   #tell(publication: StoredPublication): void {
     this.#last = this.#newest = publication.offset
     this.#verified = Math.max(this.#verified, publication.offset)
+    this.#told.push(publication.offset)
+    if (this.#told.length > maxRemembered) this.#told.shift()
     this.#listener.publication(publication)
+  }
+
+  /** What was told last is not in the stream: it was never there, and may have hidden what was. */
+  async #isUnknown(told: number): Promise<boolean> {
+    const again = await this.#partition.tail(this.subject)
+    if (!this.#isIdle() || this.#newest !== told || again.newest >= told) return false
+    this.#lose(again.newest)
+    return true
+  }
+
+  #read(to: number): void {
+    this.#wanted = Math.max(this.#wanted, to)
+    this.#work()
+  }
+
+  /** Reads until nothing is wanted any more; what comes meanwhile waits, and is taken then. */
+  #work(): void {
+    if (this.#working || !this.#started || this.#stopped) return
+    this.#working = true
+    this.#held ??= []
+    void this.#untilDone().finally(() => {
+      this.#working = false
+      if (!this.#stopped && !this.#connection.closed) this.#release()
+    })
+  }
+
+  async #untilDone(): Promise<void> {
+    while (!this.#stopped && !this.#connection.closed && this.#hasWork())
+      try {
+        if (this.#restarted) await this.#beginAnew()
+        else if (this.#unproven) await this.#prove(this.#unproven)
+        else await this.#readOn()
+      } catch {
+        // The servers are out of reach, which the connection and the check have told: it is asked again.
+        await this.#connection.ready(retryMs).catch(() => {})
+        await this.#connection.sleep(retryMs)
+      }
+  }
+
+  #hasWork(): boolean {
+    return this.#restarted || this.#unproven !== undefined || this.#wanted > this.#last
+  }
+
+  async #beginAnew(): Promise<void> {
+    const epoch = await this.#begin()
+    if (this.#stopped) return
+    // They may be of either epoch; what is of this one is read again.
+    this.#held = []
+    this.#unproven = undefined
+    this.#wanted = everything
+    this.#listener.gap('epoch', { epoch, offset: this.#last })
+  }
+
+  /** Reads a part of what is wanted. When the stream has no more, nothing is wanted any more. */
+  async #readOn(): Promise<void> {
+    const { known } = this.#partition
+    const wanted = this.#wanted
+    const range = { after: this.#last, limit: chunk, to: wanted }
+    const { publications, complete } = await this.#partition.readAfter(this.subject, range, this.#verified)
+    if (this.#stopped || this.#restarted) return
+    const first = publications[0]
+    if (!complete) this.#lose(first ? first.offset - 1 : Math.max(this.#last, known))
+    for (const publication of publications) this.#tell(publication)
+    // Asked for more meanwhile, it may be there by now; and what is not complete may have been left half read.
+    if (complete && publications.length < chunk && this.#wanted === wanted) this.#wanted = 0
   }
 
   /** What was held back comes now, as if it had just been heard. */
   #release(): void {
     const held = this.#held ?? []
-    const overflowed = this.#overflowed
     this.#held = undefined
-    this.#overflowed = false
     for (const [index, one] of held.entries()) {
       this.#take(one)
-      if (this.#held) {
-        this.#held = [...held.slice(index + 1), ...(this.#held as Held[])]
-        this.#overflowed = overflowed
-        return
-      }
+      if (this.#isIdle()) continue
+      this.#held = [...held.slice(index + 1), ...(this.#held ?? [])]
+      return
     }
-    if (overflowed) void this.#read(Number.MAX_SAFE_INTEGER)
-  }
-
-  /** Reads what the stream has after the last that was told, up to `to` or the tail; what comes meanwhile waits. */
-  async #read(to: number): Promise<void> {
-    if (this.#reading) return
-    this.#reading = true
-    this.#held ??= []
-    for (;;) {
-      try {
-        if (this.#restarted) {
-          await this.#beginAnew()
-          to = Number.MAX_SAFE_INTEGER
-        }
-        await this.#readOn(to)
-        if (!this.#restarted) break
-      } catch {
-        // The servers are out of reach: there is nothing else to do than to ask again.
-        await this.#connection.ready(retryMs).catch(() => {})
-        await this.#connection.sleep(retryMs)
-      }
-      if (this.#stopped || this.#connection.closed) return
-    }
-    this.#reading = false
-    this.#release()
-  }
-
-  async #beginAnew(): Promise<void> {
-    this.#restarted = false
-    const epoch = await this.#partition.epoch()
-    const { tail, known } = await this.#partition.tail(this.subject)
-    this.#begin(tail, known)
-    // They may be of either epoch; what is of this one is read again.
-    this.#held = []
-    this.#listener.gap('epoch', { epoch, offset: this.#last })
-  }
-
-  async #readOn(to: number): Promise<void> {
-    while (!this.#stopped && !this.#restarted && this.#last < to) {
-      const range = { after: this.#last, limit: chunk, to }
-      const { publications, complete } = await this.#partition.readAfter(this.subject, range, this.#verified)
-      if (this.#stopped || this.#restarted) return
-      const first = publications[0]
-      if (!complete) {
-        const offset = first ? first.offset - 1 : Math.max(this.#last, this.#partition.known)
-        this.#last = offset
-        this.#listener.gap('expired', { epoch: await this.#partition.epoch(), offset })
-      }
-      for (const publication of publications) this.#tell(publication)
-      if (publications.length < chunk) return
-    }
+    if (this.#hasWork()) this.#work()
   }
 }

@@ -1,4 +1,4 @@
-import { EverwireError, type LiveListener, type LivePublication, type Message } from '@everwire/core'
+import { type LiveListener, type LivePublication, type Message } from '@everwire/core'
 import type { Msg } from '@nats-io/transport-node'
 import type { Connection } from './connection.js'
 import type { Mesh } from './mesh.js'
@@ -10,7 +10,7 @@ export interface LiveOptions {
   connection: Connection
   mesh: Mesh
   subjects: Subjects
-  nodeTimeoutMs: number
+  beatMs: number
 }
 
 /** A channel that somebody on this node listens to. */
@@ -41,25 +41,35 @@ export class LiveChannels {
   /** Last number published in a channel, those used longest ago first. */
   readonly #previous = new Map<string, number>()
   #number = 0
+  #hasForgotten = false
 
   constructor(options: LiveOptions) {
     this.#options = options
     const { mesh } = options
     mesh.handle('barrier', () => this.#number)
-    mesh.handle('tails', (body) => (body as string[]).map((channel) => this.#previous.get(channel) ?? 0))
+    mesh.handle('tails', (body) => (body as string[]).map((channel) => this.#tail(channel)))
   }
 
   /** @throws EverwireError `temporary`, or `outcome-unknown` when the connection was lost in the middle */
   async broadcast(channel: string, message: Message): Promise<void> {
     const { connection, nodeId, subjects } = this.#options
     if (!connection.connected) throw connection.unavailable()
-    const number = ++this.#number
+    const number = this.#number + 1
     const previous = this.#previous.get(channel) ?? 0
+    const { payload, headers } = encodeMessage(message, connection.maxPayload, {
+      run: nodeId,
+      number,
+      previous,
+    })
+    connection.publish(subjects.out(channel), payload, headers)
+    // Only now: a number that nobody got would be a loss to all.
+    this.#number = number
     this.#previous.delete(channel)
     this.#previous.set(channel, number)
-    if (this.#previous.size > maxRemembered) this.#previous.delete(this.#previous.keys().next().value!)
-    const { payload, headers } = encodeMessage(message, { run: nodeId, number, previous })
-    connection.nats.publish(subjects.out(channel), payload, { headers })
+    if (this.#previous.size > maxRemembered) {
+      this.#previous.delete(this.#previous.keys().next().value!)
+      this.#hasForgotten = true
+    }
     await connection.flush()
   }
 
@@ -88,47 +98,69 @@ export class LiveChannels {
   /** The connection was lost and is back: every node is asked, this one too. */
   async reconnected(): Promise<void> {
     const { mesh, nodeId } = this.#options
-    await Promise.all([nodeId, ...mesh.peers].map((node) => this.missed(node)))
+    await Promise.all([nodeId, ...mesh.peers].map((node) => this.#ask(node, () => true)))
   }
 
   /** Publications of a node may have been lost: asks it for the last of each channel that is listened to. */
   async missed(node: string): Promise<void> {
+    await this.#ask(node, ({ heard }) => heard.has(node))
+  }
+
+  /** A node is gone that cannot be asked any more for what it published last. */
+  lost(node: string): void {
+    for (const { heard, listener } of this.#listening) if (heard.has(node)) listener.gap()
+  }
+
+  /** @param doubtful who must be told a gap when the node does not answer any more */
+  async #ask(node: string, doubtful: (listening: Listening) => boolean): Promise<void> {
     const all = [...this.#listening]
-    for (let at = 0; at < all.length; at += channelsAtOnce)
-      await this.#compare(node, all.slice(at, at + channelsAtOnce))
-  }
-
-  async #compare(node: string, some: readonly Listening[]): Promise<void> {
-    const tails = await this.#tails(
-      node,
-      some.map(({ channel }) => channel),
-    )
-    some.forEach((listening, index) => {
-      if (!this.#listening.has(listening)) return
-      const { heard, baseline, listener } = listening
-      const last = heard.get(node)
-      // A node that says nothing is dead: what it published before cannot be known any more.
-      if (!tails) return last === undefined ? undefined : listener.gap()
-      const tail = tails[index]!
-      if (tail <= Math.max(last ?? 0, (baseline.get(node) as number | undefined) ?? 0)) return
-      heard.set(node, tail)
-      listener.gap()
-    })
-  }
-
-  async #tails(node: string, channels: readonly string[]): Promise<number[] | undefined> {
-    const { mesh, nodeId, nodeTimeoutMs } = this.#options
-    if (node === nodeId) return channels.map((channel) => this.#previous.get(channel) ?? 0)
-    try {
-      return (await mesh.request(node, 'tails', channels, nodeTimeoutMs)) as number[]
-    } catch (error) {
-      if (error instanceof EverwireError) return undefined
-      throw error
+    for (let at = 0; at < all.length; at += channelsAtOnce) {
+      const some = all.slice(at, at + channelsAtOnce)
+      const tails = await this.#tails(
+        node,
+        some.map(({ channel }) => channel),
+      )
+      if (tails === 'later') return
+      for (const [index, listening] of some.entries()) {
+        if (!this.#listening.has(listening)) continue
+        if (tails) this.#compare(listening, node, tails[index] ?? 0)
+        else if (doubtful(listening)) listening.listener.gap()
+      }
     }
   }
 
+  #compare({ heard, baseline, listener }: Listening, node: string, tail: number): void {
+    const last = heard.get(node)
+    // What a node has forgotten is as good as lost.
+    const isMissing =
+      tail < 0 ? last !== undefined : tail > Math.max(last ?? 0, (baseline.get(node) as number) ?? 0)
+    if (!isMissing) return
+    if (tail > 0) heard.set(node, tail)
+    listener.gap()
+  }
+
+  /** Number of a channel's last publication by this node; 0 when there is none, -1 when it may be forgotten. */
+  #tail(channel: string): number {
+    return this.#previous.get(channel) ?? (this.#hasForgotten ? -1 : 0)
+  }
+
+  async #tails(node: string, channels: readonly string[]): Promise<number[] | 'later' | undefined> {
+    const { connection, mesh, nodeId, beatMs } = this.#options
+    if (node === nodeId) return channels.map((channel) => this.#tail(channel))
+    for (;;)
+      try {
+        return (await mesh.request(node, 'tails', channels, beatMs)) as number[]
+      } catch {
+        // Once this node can ask again, it asks all that live.
+        if (!connection.connected) return 'later'
+        // Silence is no death: it may only not be back yet. Who is silent for long is no peer any more.
+        if (!mesh.peers.includes(node)) return undefined
+      }
+  }
+
   #heard(listening: Listening, message: Msg): void {
-    const decoded = decodeMessage(message)
+    // Only nodes may publish there, as the permissions say.
+    const decoded = decodeMessage(message, true)
     if (!decoded.live) return
     const { run, number, previous } = decoded.live
     const { heard, listener } = listening

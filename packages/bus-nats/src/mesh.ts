@@ -1,7 +1,8 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { EverwireError, type Cancel, type Clock } from '@everwire/core'
-import { createInbox, headers, type Msg, type Subscription } from '@nats-io/transport-node'
+import { headers, type Msg, type Subscription } from '@nats-io/transport-node'
 import type { Connection } from './connection.js'
+import { headerOf } from './message.js'
 import type { Subjects } from './subjects.js'
 
 export interface MeshOptions {
@@ -14,6 +15,8 @@ export interface MeshOptions {
   nodeTimeoutMs: number
   /** A node said something that this one may have missed: some of its beats did not come, or it is new. */
   missed(node: string): void
+  /** A node is gone, and it is not known whether everything came that it said. */
+  lost(node: string): void
   /** Something that pretends to be a node: not signed, or said before. */
   refused(reason: string): void
 }
@@ -70,7 +73,7 @@ export class Mesh {
       connection.subscribe(subjects.node(name), (message) => void this.#asked(message))
     this.#subscriptions = [listen('all'), listen(`one.${nodeId}`)]
     this.handle('beat', (body, from) => this.#beaten(from, body as { beat: number; hello?: boolean }))
-    this.handle('bye', (_body, from) => this.#peers.delete(from))
+    this.handle('bye', (body, from) => this.#left(from, (body as { beat: number }).beat))
     this.#tell('beat', { beat: ++this.#beat, hello: true })
     this.#planBeat()
     await connection.flush()
@@ -118,7 +121,7 @@ export class Mesh {
   }
 
   stop(): void {
-    this.tell('bye', null)
+    this.tell('bye', { beat: this.#beat })
     this.#cancelBeat()
     for (const subscription of this.#subscriptions) subscription.unsubscribe()
     this.#subscriptions = []
@@ -151,11 +154,13 @@ export class Mesh {
   ): Promise<Map<string, unknown>> {
     const { connection, clock } = this.#options
     const answers = new Map<string, unknown>()
-    const inbox = createInbox()
+    const inbox = connection.inbox()
     let cancel: Cancel = () => {}
     let subscription: Subscription | undefined
     await new Promise<void>((resolve) => {
       subscription = connection.subscribe(inbox, (message) => {
+        // Nobody listens there, says the server: a suspicion, and no forgery.
+        if (message.headers?.hasError) return
         const statement = this.#read(message, inbox)
         // Only an answer to this request counts, only while it is pending, and each node's first.
         if (statement?.kind === 'answer' && !answers.has(statement.from))
@@ -182,7 +187,7 @@ export class Mesh {
     const text = JSON.stringify({ from: nodeId, number, kind, body } satisfies Statement)
     const hdrs = headers()
     hdrs.set(signatureHeader, this.#sign(subject, reply, text))
-    connection.nats.publish(subject, text, { headers: hdrs, ...(reply ? { reply } : {}) })
+    connection.publish(subject, text, hdrs, reply)
   }
 
   #sign(subject: string, reply: string, text: string): string {
@@ -194,7 +199,7 @@ export class Mesh {
   /** @returns undefined, and says so, when no node said this, or not now */
   #read(message: Msg, subject: string): Statement | undefined {
     const text = message.string()
-    const given = Buffer.from(message.headers?.get(signatureHeader) ?? '')
+    const given = Buffer.from(headerOf(message, signatureHeader) ?? '')
     const wanted = Buffer.from(this.#sign(subject, message.reply ?? '', text))
     if (given.length !== wanted.length || !timingSafeEqual(given, wanted)) {
       this.#options.refused('a message that is not signed with the cluster key')
@@ -234,11 +239,20 @@ export class Mesh {
     if (known ? beat > known.beat + 1 : !hello) missed(from)
   }
 
+  #left(from: string, beat: number): void {
+    const known = this.#peers.get(from)
+    this.#peers.delete(from)
+    if (known && beat > known.beat) this.#options.lost(from)
+  }
+
   #bury(): void {
-    const { connection, clock, nodeTimeoutMs } = this.#options
+    const { connection, clock, nodeTimeoutMs, lost } = this.#options
     if (!connection.connected) return
-    for (const [node, { seenAt }] of this.#peers)
-      if (clock.now() - seenAt > nodeTimeoutMs) this.#peers.delete(node)
+    for (const [node, { seenAt }] of this.#peers) {
+      if (clock.now() - seenAt <= nodeTimeoutMs) continue
+      this.#peers.delete(node)
+      lost(node)
+    }
   }
 
   #planBeat(): void {

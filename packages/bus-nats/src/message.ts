@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import { utf8, type Message } from '@everwire/core'
+import { EverwireError, utf8, utf8Length, type Message } from '@everwire/core'
 import { headers, type MsgHdrs } from '@nats-io/transport-node'
 
 /*
@@ -28,8 +28,13 @@ export interface LiveNumbers {
 
 const nothing = new Uint8Array()
 
+/** What a message needs on the wire besides payload and our header: names, ids, and what the driver adds. */
+const overheadBytes = 512
+
+/** @throws EverwireError `bad-payload` when it is larger than the servers take */
 export function encodeMessage(
   { event, data, binary, userId, except }: Message,
+  maxBytes: number,
   live?: LiveNumbers,
 ): { payload: Uint8Array; headers: MsgHdrs } {
   const fields: Fields = {
@@ -39,30 +44,45 @@ export function encodeMessage(
     except,
     live: live && [live.run, live.number, live.previous],
   }
+  const text = JSON.stringify(fields)
+  const payload = data === undefined ? nothing : typeof data === 'string' ? utf8(data) : data
+  const bytes = payload.length + utf8Length(text) + overheadBytes
+  if (bytes > maxBytes)
+    throw new EverwireError('bad-payload', `${bytes} bytes are more than the ${maxBytes} that NATS takes`)
   const hdrs = headers()
-  hdrs.set(header, JSON.stringify(fields))
-  return {
-    payload: data === undefined ? nothing : typeof data === 'string' ? utf8(data) : data,
-    headers: hdrs,
-  }
+  hdrs.set(header, text)
+  return { payload, headers: hdrs }
 }
 
 /** What a message on the wire of NATS has, however it came. */
-interface RawMessage {
-  data: Uint8Array
-  headers?: MsgHdrs | undefined
+export interface RawMessage {
+  readonly data: Uint8Array
+  readonly headers?: MsgHdrs | undefined
+}
+
+/**
+ * The last value of a header; undefined when there is none, or when the headers cannot be read at all: the driver reads
+ * them late, and throws. The last, because servers append theirs to what a publisher made up.
+ */
+export function headerOf(message: RawMessage, name: string): string | undefined {
+  try {
+    return message.headers?.last(name) || undefined
+  } catch {
+    return undefined
+  }
 }
 
 /**
  * Reads a publication, whoever made it. The payload is copied once, exactly sized: a view would keep the driver's whole
- * chunk alive. JSON of foreign programs is checked here, once; what is none stays opaque bytes.
+ * chunk alive. What only nodes can have sent is `trusted` to be the JSON that it says; elsewhere that is checked, once,
+ * and what is none stays opaque bytes.
  */
-export function decodeMessage({ data, headers: hdrs }: RawMessage): {
-  message: Message
-  live: LiveNumbers | undefined
-} {
-  const fields = readFields(hdrs?.get(header))
-  const { kind, payload } = payloadOf(fields.data, data)
+export function decodeMessage(
+  raw: RawMessage,
+  trusted = false,
+): { message: Message; live: LiveNumbers | undefined } {
+  const fields = readFields(headerOf(raw, header))
+  const { kind, payload } = payloadOf(fields.data, raw.data, trusted)
   const message = {
     event: typeof fields.event === 'string' && fields.event !== '' ? fields.event : 'message',
     data: payload,
@@ -73,12 +93,16 @@ export function decodeMessage({ data, headers: hdrs }: RawMessage): {
   return { message, live: readLive(fields.live) }
 }
 
-function payloadOf(kind: unknown, data: Uint8Array): { kind: string; payload: Uint8Array | undefined } {
+function payloadOf(
+  kind: unknown,
+  data: Uint8Array,
+  trusted: boolean,
+): { kind: string; payload: Uint8Array | undefined } {
   if (kind === 'none' || (data.length === 0 && kind !== 'binary')) return { kind: 'none', payload: undefined }
   const payload = new Uint8Array(data)
   if (kind === 'binary') return { kind, payload }
-  if (kind === 'json') return { kind: isUtf8(payload) ? 'json' : 'binary', payload }
-  return { kind: isJson(payload) ? 'json' : 'binary', payload }
+  const isIt = trusted && kind === 'json' ? isUtf8(payload) : isJson(payload)
+  return { kind: isIt ? 'json' : 'binary', payload }
 }
 
 function isJson(payload: Uint8Array): boolean {

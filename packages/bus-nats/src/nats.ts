@@ -12,18 +12,19 @@ import {
 } from '@everwire/core'
 import { jetstream, jetstreamManager, type JetStreamManager } from '@nats-io/jetstream'
 import type { Msg } from '@nats-io/transport-node'
+import { Agreement } from './agreement.js'
 import { Connection } from './connection.js'
 import { Follower } from './follower.js'
 import { LiveChannels } from './live.js'
 import { Mesh } from './mesh.js'
-import { decodeMessage } from './message.js'
+import { decodeMessage, headerOf } from './message.js'
 import { readNatsOptions, type NatsOptions, type NatsSettings } from './options.js'
 import { Partitions } from './partitions.js'
-import { probePermissions } from './probe.js'
+import { forbidden, probeHistory, probePermissions, refusedSubject } from './probe.js'
 import { Registry } from './registry.js'
 import { Store } from './store.js'
-import { createSubjects, type StoredClass, type Subjects } from './subjects.js'
-import type { Partition } from './partition.js'
+import { createSubjects, type Subjects } from './subjects.js'
+import { unavailable, type Partition } from './partition.js'
 
 /**
  * The bus on NATS, for as many nodes as there are: live channels on core NATS, history on JetStream. Needs nats-server
@@ -37,11 +38,20 @@ export function nats(options: NatsOptions = {}): Bus {
 /** What there is once the bus is open. */
 interface Open {
   connection: Connection
-  registry: Registry
+  agreement: Agreement
   partitions: Partitions
   store: Store
   mesh: Mesh
   live: LiveChannels
+}
+
+/** A channel with history that somebody on this node hears. */
+interface Following {
+  readonly channel: string
+  readonly history: HistoryClass
+  readonly listener: StoredListener
+  begun: Promise<void>
+  stop(): void
 }
 
 const setupDelayMs = 250
@@ -52,9 +62,12 @@ class NatsBus implements Bus {
   readonly name = 'nats'
   readonly #settings: NatsSettings
   readonly #subjects: Subjects
+  readonly #following = new Set<Following>()
   #context: BusContext | undefined
+  #opening: Promise<void> | undefined
   #open: Open | undefined
   #closed = false
+  #closing: Promise<void> | undefined
   #cancelCheck: Cancel = () => {}
   #cancelSecond: Cancel = () => {}
 
@@ -64,9 +77,14 @@ class NatsBus implements Bus {
   }
 
   async open(context: BusContext): Promise<void> {
+    await (this.#opening = this.#begin(context))
+  }
+
+  async #begin(context: BusContext): Promise<void> {
     const settings = this.#settings
     this.#context = context
-    const connection = await Connection.open(settings, `everwire ${context.nodeId}`, {
+    const identity = { name: `everwire ${context.nodeId}`, inbox: this.#subjects.inbox('node') }
+    const connection = await Connection.open(settings, identity, {
       log: context.log,
       reconnected: () => this.#reconnected(),
     })
@@ -81,7 +99,11 @@ class NatsBus implements Bus {
         clock: settings.clock,
         beatMs: settings.beatMs,
         nodeTimeoutMs: settings.nodeTimeoutMs,
-        missed: (node) => void live.missed(node),
+        missed: (node) => {
+          void live.missed(node)
+          this.#refreshSoon()
+        },
+        lost: (node) => live.lost(node),
         refused: (reason) => context.log('warn', {}, `refused ${reason}`),
       })
       const live = new LiveChannels({
@@ -89,7 +111,7 @@ class NatsBus implements Bus {
         connection,
         mesh,
         subjects: this.#subjects,
-        nodeTimeoutMs: settings.nodeTimeoutMs,
+        beatMs: settings.beatMs,
       })
       const partitions = new Partitions({
         connection,
@@ -98,7 +120,13 @@ class NatsBus implements Bus {
         registry,
         subjects: this.#subjects,
         manageStreams: settings.manageStreams,
+        clock: settings.clock,
+        wentBack: (stream) => mesh.tell('went-back', stream),
         log: context.log,
+      })
+      mesh.handle('went-back', (stream) => {
+        partitions.doubt(stream as string)
+        void partitions.check()
       })
       const store = new Store({
         connection,
@@ -112,10 +140,22 @@ class NatsBus implements Bus {
         const { stream, subject } = body as { stream: string; subject: string }
         partitions.hint(stream, subject)
       })
-      this.#open = { connection, registry, partitions, store, mesh, live }
+      mesh.handle('adopted', async () => {
+        await this.#refresh()
+        return true
+      })
+      const agreement = new Agreement({
+        registry,
+        storage: settings.storage,
+        dedupWindowMs: context.dedupWindowMs,
+        log: context.log,
+      })
+      this.#open = { connection, agreement, partitions, store, mesh, live }
       await mesh.start()
+      if (this.#closed) throw connection.unavailable()
     } catch (error) {
-      await this.close()
+      this.#open?.mesh.stop()
+      this.#open = undefined
       await connection.close()
       throw error
     }
@@ -123,9 +163,17 @@ class NatsBus implements Bus {
   }
 
   async declare(pattern: string, history: HistoryClass | undefined): Promise<void> {
-    const { registry, partitions } = this.#opened()
-    await registry.agree(pattern, history, this.#context!.log)
-    if (history) await partitions.prepare(await this.#class(history))
+    const { connection, partitions, agreement, mesh } = this.#opened()
+    try {
+      const changed = await agreement.declare(pattern, history, async (stored) => {
+        await partitions.prepare(stored)
+        await probeHistory(connection, this.#subjects, this.#settings, stored)
+      })
+      if (changed) await this.#announce(mesh)
+    } catch (error) {
+      const refused = refusedSubject(error)
+      throw refused === undefined ? unavailable(error) : forbidden([refused], this.#settings, error)
+    }
   }
 
   async store(channel: string, history: HistoryClass, message: Message, { id }: PublishOptions = {}) {
@@ -139,13 +187,20 @@ class NatsBus implements Bus {
   }
 
   async follow(channel: string, history: HistoryClass, listener: StoredListener): Promise<() => void> {
-    const { connection } = this.#opened()
-    const { partition, subject } = await this.#place(channel, history)
-    const follower = new Follower(partition, subject, connection, listener)
-    await follower.start(() =>
-      connection.subscribe(this.#subjects.out(channel), (message) => heard(follower, partition, message)),
-    )
-    return () => follower.stop()
+    const following: Following = { channel, history, listener, stop: () => {}, begun: Promise.resolve() }
+    this.#following.add(following)
+    following.begun = this.#start(following, listener)
+    const stop = () => {
+      this.#following.delete(following)
+      following.stop()
+    }
+    try {
+      await following.begun
+    } catch (error) {
+      stop()
+      throw error
+    }
+    return stop
   }
 
   async listen(channel: string, listener: LiveListener): Promise<() => void> {
@@ -154,32 +209,94 @@ class NatsBus implements Bus {
 
   async read(channel: string, history: HistoryClass, range: HistoryRange) {
     const { partition, subject } = await this.#place(channel, history)
+    // Another node may know of more.
+    if ('after' in range && range.after > partition.known) await partition.inspect()
     const epoch = await partition.epoch()
     const page =
       'after' in range
         ? await partition.readAfter(subject, range)
         : { publications: await partition.readBefore(subject, range.before, range.limit), complete: false }
-    const { tail, known } = await partition.tail(subject)
-    return { ...page, epoch, tail: tail || known }
+    const { known } = await partition.tail(subject)
+    return { ...page, epoch, tail: known }
   }
 
   async close(): Promise<void> {
     this.#closed = true
     this.#cancelCheck()
     this.#cancelSecond()
-    const open = this.#open
-    if (!open || open.connection.closed) return
-    open.mesh.stop()
-    if (open.connection.connected) await open.connection.nats.flush().catch(() => {})
-    await open.connection.close()
+    if (this.#open) await (this.#closing ??= this.#end(this.#open))
   }
 
-  #class(history: HistoryClass): Promise<StoredClass> {
-    return this.#opened().registry.class(history, this.#context!.dedupWindowMs)
+  async #end({ connection, mesh }: Open): Promise<void> {
+    if (connection.closed) return
+    mesh.stop()
+    if (connection.connected) await connection.nats.flush().catch(() => {})
+    await connection.close()
+  }
+
+  async #start(following: Following, listener: StoredListener): Promise<void> {
+    const { connection } = this.#opened()
+    const { channel, history } = following
+    const { partition, subject } = await this.#place(channel, history)
+    if (!this.#following.has(following)) return
+    const follower = new Follower(partition, subject, connection, listener)
+    following.stop()
+    following.stop = () => follower.stop()
+    await follower.start(() =>
+      connection.subscribe(this.#subjects.out(channel), (message) => heard(follower, partition, message)),
+    )
   }
 
   async #place(channel: string, history: HistoryClass) {
-    return this.#opened().partitions.place(channel, await this.#class(history))
+    const { agreement, partitions } = this.#opened()
+    try {
+      return partitions.place(channel, await agreement.class(channel, history))
+    } catch (error) {
+      throw unavailable(error)
+    }
+  }
+
+  /** Resolves once every node that lives stores elsewhere from now on. */
+  async #announce(mesh: Mesh): Promise<void> {
+    const nodes = [...(await mesh.barrier()).keys()]
+    const { nodeTimeoutMs } = this.#settings
+    const answers = nodes.map((node) => mesh.request(node, 'adopted', null, nodeTimeoutMs))
+    for (const [index, { status }] of (await Promise.allSettled(answers)).entries())
+      if (status === 'rejected')
+        this.#context!.log('error', { node: nodes[index] }, 'a node does not know of the new history options')
+  }
+
+  /** Another node may have changed what channels keep. */
+  async #refresh(): Promise<void> {
+    const { agreement, connection } = this.#opened()
+    const isOther = await agreement.refresh()
+    for (const following of this.#following)
+      if (isOther(following.channel)) void this.#goOn(following, connection)
+  }
+
+  #refreshSoon(): void {
+    if (!this.#open || this.#closed) return
+    this.#refresh().catch((error: unknown) =>
+      this.#context!.log('warn', { err: error }, 'what the nodes agreed on could not be read'),
+    )
+  }
+
+  /** Goes on in the streams that hold the channel now. */
+  async #goOn(following: Following, connection: Connection): Promise<void> {
+    const { listener } = following
+    await following.begun.catch(() => {})
+    following.stop()
+    while (this.#following.has(following) && !this.#closed)
+      try {
+        return await this.#start(following, {
+          start: (position) => listener.gap('epoch', position),
+          publication: (publication) => listener.publication(publication),
+          gap: (reason, position) => listener.gap(reason, position),
+        })
+      } catch {
+        // The servers are out of reach.
+        await connection.sleep(setupDelayMs)
+      }
   }
 
   #opened(): Open {
@@ -190,7 +307,7 @@ class NatsBus implements Bus {
 
   /** What needs JetStream, which a cluster that has just been started may not have yet. */
   async #setUp(connection: Connection) {
-    const { clock, connectTimeoutMs, servers } = this.#settings
+    const { clock, connectTimeoutMs, manageStreams, servers } = this.#settings
     const deadline = clock.now() + connectTimeoutMs
     for (;;) {
       try {
@@ -198,10 +315,12 @@ class NatsBus implements Bus {
         const registry = await Registry.open(connection, this.#subjects, this.#settings)
         return { manager, registry, clusterKey: await registry.clusterKey() }
       } catch (cause) {
+        const refused = refusedSubject(cause)
+        if (refused !== undefined) throw forbidden([refused], this.#settings, cause)
         if (clock.now() >= deadline)
           throw new EverwireError(
             'temporary',
-            `JetStream cannot be used at ${servers.join(', ')}: ${(cause as Error).message}. Is it enabled (nats-server -js), and may this user create streams (or manageStreams be false)?`,
+            `JetStream cannot be used at ${servers.join(', ')}: ${(cause as Error).message}. Is it enabled (nats-server -js)?${manageStreams ? '' : ' With manageStreams: false the streams and the bucket must be there.'}`,
             { cause },
           )
         await connection.sleep(setupDelayMs)
@@ -227,17 +346,20 @@ class NatsBus implements Bus {
     open.partitions.doubt()
     void this.#check()
     void open.live.reconnected()
+    this.#refreshSoon()
     this.#cancelSecond()
-    this.#cancelSecond = this.#settings.clock.after(secondCheckMs, () => void this.#check())
+    this.#cancelSecond = this.#settings.clock.after(secondCheckMs, () => {
+      open.partitions.doubt()
+      void this.#check()
+    })
   }
 }
 
 /** A message that JetStream republished; whatever else is published there is not. */
 function heard(follower: Follower, { stream }: Partition, message: Msg): void {
-  const { headers } = message
-  if (headers?.get('Nats-Stream') !== stream) return
-  const offset = Number(headers.get('Nats-Sequence'))
-  const previous = Number(headers.get('Nats-Last-Sequence'))
+  if (headerOf(message, 'Nats-Stream') !== stream) return
+  const offset = Number(headerOf(message, 'Nats-Sequence'))
+  const previous = Number(headerOf(message, 'Nats-Last-Sequence'))
   if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(previous) || offset < 1) return
   follower.heard({ ...decodeMessage(message).message, offset }, previous)
 }

@@ -30,7 +30,10 @@ export interface NatsOptions {
   adoptHistory?: boolean
   /** Signs what nodes say to each other; the same on all, 32 characters or more. @default one kept in the bucket */
   clusterKey?: string
-  /** How long the first connection may take. @default 10000 */
+  /**
+   * How long the first connection may take, and again how long JetStream may take to be there. Together they must stay
+   * below Fastify's `pluginTimeout`, which is 10 s. @default 4000
+   */
   connectTimeoutMs?: number
   /** How long a publication may wait for the servers, and be retried; at most half the dedup window. @default 15000 */
   publishTimeoutMs?: number
@@ -72,6 +75,17 @@ export type NatsSettings = Defaulted &
   >
 
 const minKeyLength = 32
+const wholeNumbers = [
+  'partitions',
+  'replicas',
+  'connectTimeoutMs',
+  'publishTimeoutMs',
+  'maxPending',
+  'maxPendingBytes',
+  'checkPeriodMs',
+  'beatMs',
+  'nodeTimeoutMs',
+] as const
 
 /** @throws TypeError naming the option and what it must be */
 export function readNatsOptions(options: NatsOptions): NatsSettings {
@@ -83,7 +97,7 @@ export function readNatsOptions(options: NatsOptions): NatsSettings {
     storage: options.storage ?? 'file',
     manageStreams: options.manageStreams ?? true,
     adoptHistory: options.adoptHistory ?? false,
-    connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
+    connectTimeoutMs: options.connectTimeoutMs ?? 4_000,
     publishTimeoutMs: options.publishTimeoutMs ?? 15_000,
     maxPending: options.maxPending ?? 10_000,
     maxPendingBytes: options.maxPendingBytes ?? 67_108_864,
@@ -92,9 +106,23 @@ export function readNatsOptions(options: NatsOptions): NatsSettings {
     nodeTimeoutMs: options.nodeTimeoutMs ?? 5_000,
     clock: options.clock ?? systemClock,
   }
-  for (const [name, value] of Object.entries(settings))
-    if (typeof value === 'number' && (!Number.isSafeInteger(value) || value < 1))
+  for (const name of wholeNumbers) {
+    const value = settings[name]
+    if (value !== undefined && (!Number.isSafeInteger(value) || value < 1))
       throw new TypeError(`nats: ${name} must be a whole number from 1, it is ${value}`)
+  }
+  for (const name of ['manageStreams', 'adoptHistory'] as const)
+    if (typeof settings[name] !== 'boolean')
+      throw new TypeError(`nats: ${name} must be true or false, it is ${String(settings[name])}`)
+  if (
+    settings.servers.length === 0 ||
+    settings.servers.some((server) => typeof server !== 'string' || !server)
+  )
+    throw new TypeError('nats: servers must be addresses such as nats://127.0.0.1:4222')
+  if ((settings.user === undefined) !== (settings.pass === undefined))
+    throw new TypeError('nats: user and pass belong together')
+  if ((['user', 'token', 'credentials'] as const).filter((name) => settings[name] !== undefined).length > 1)
+    throw new TypeError('nats: give user and pass, or token, or credentials, not several')
   if (settings.partitions > 256) throw new TypeError('nats: partitions must be at most 256')
   if (settings.replicas !== undefined && settings.replicas > 5)
     throw new TypeError('nats: replicas must be at most 5')

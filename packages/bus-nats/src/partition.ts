@@ -1,4 +1,11 @@
-import { EverwireError, type HistoryPage, type Position, type StoredPublication } from '@everwire/core'
+import {
+  EverwireError,
+  randomBase32,
+  type Clock,
+  type HistoryPage,
+  type Position,
+  type StoredPublication,
+} from '@everwire/core'
 import {
   AckPolicy,
   DeliverPolicy,
@@ -6,6 +13,7 @@ import {
   JetStreamApiError,
   RetentionPolicy,
   StorageType,
+  type Consumer,
   type JetStreamClient,
   type JetStreamManager,
   type MsgRequest,
@@ -14,7 +22,7 @@ import {
 import { nanos, type MsgHdrs } from '@nats-io/transport-node'
 import type { Connection } from './connection.js'
 import type { Follower } from './follower.js'
-import { decodeMessage } from './message.js'
+import { decodeMessage, headerOf } from './message.js'
 import type { Registry } from './registry.js'
 import { classId, type StoredClass, type Subjects } from './subjects.js'
 
@@ -27,6 +35,9 @@ export interface PartitionOptions {
   history: StoredClass
   index: number
   manageStreams: boolean
+  clock: Clock
+  /** A stream was found to be put back to an earlier state; other nodes may not notice by themselves. */
+  wentBack(stream: string): void
   log(level: 'info' | 'warn' | 'error', fields: Readonly<Record<string, unknown>>, message: string): void
 }
 
@@ -37,11 +48,17 @@ interface Witness {
   id: string | undefined
 }
 
+/** A stream that is made anew, and one that is put back, is another. */
+interface StreamEpoch {
+  created: string
+  rollbacks: number
+}
+
 /** A message of the stream, however it was read. */
 interface Stored {
   seq: number
   subject: string
-  header?: MsgHdrs | undefined
+  headers?: MsgHdrs | undefined
   data: Uint8Array
 }
 
@@ -49,7 +66,11 @@ interface Stored {
 const walkLength = 12
 const followersAtOnce = 32
 const confirmMs = 250
-const consumerIdleMs = 5_000
+const consumerIdleMs = 15_000
+const fetchMs = 5_000
+const fetchMessages = 500
+const readAttempts = 3
+const marksPerAge = 16
 
 /** One stream: a part of the channels of one history class. Knows its epoch, and what of it is proven. */
 export class Partition {
@@ -58,15 +79,15 @@ export class Partition {
   readonly followers = new Set<Follower>()
   readonly #options: PartitionOptions
   readonly #captured: string
-  #epoch: { created: string; rollbacks: number } | undefined
+  #epoch: StreamEpoch | undefined
   #inspection: Promise<StreamInfo> | undefined
   #witness: Witness | undefined
   /** The witness must be looked at, and what other nodes found out. */
-  #stale = false
+  #doubted = false
   /** Highest sequence that is known to have been given. */
   #known = 0
-  /** All of this partition's followers have everything up to here. */
-  #checked = 0
+  /** When this node stored a mark, and the sequence that it may have. */
+  #marked = { at: -Infinity, sequence: -1 }
 
   constructor(options: PartitionOptions) {
     const { subjects, history, index } = options
@@ -84,7 +105,12 @@ export class Partition {
   /** Resolves once the stream is there, and its epoch known. */
   async epoch(): Promise<string> {
     if (!this.#epoch) await this.inspect()
-    return epochText(this.#epoch!)
+    return this.currentEpoch
+  }
+
+  /** The epoch as far as it is known; empty before the stream was seen. */
+  get currentEpoch(): string {
+    return this.#epoch ? epochText(this.#epoch) : ''
   }
 
   subject(channelTokens: string): string {
@@ -93,9 +119,8 @@ export class Partition {
 
   /** A message stands in the stream, as its leader says. What is republished proves nothing: anybody could make it up. */
   #saw(sequence: number, subject: string, id: string | undefined): void {
-    if (sequence <= this.#known) return
-    this.#known = sequence
-    this.#witness = { sequence, subject, id }
+    this.#known = Math.max(this.#known, sequence)
+    if (sequence > (this.#witness?.sequence ?? 0)) this.#witness = { sequence, subject, id }
   }
 
   /** Stores once, or throws what the driver throws; `id` recognises a repeat. */
@@ -115,9 +140,9 @@ export class Partition {
       retries: 1,
     })
     const { seq, duplicate } = ack
-    // Numbers only rise: one that does not, means that the stream is another, or was put back.
-    if (!duplicate && seq <= before) await this.inspect()
-    this.#saw(seq, subject, id)
+    // Numbers only rise: one that does not, means that the stream is another, or was put back. It is stored all the same.
+    if (!duplicate && seq <= before) await this.inspect().catch(() => {})
+    if (!duplicate) this.#saw(seq, subject, id)
     return { position: { epoch: await this.epoch(), offset: seq }, duplicate: duplicate === true }
   }
 
@@ -132,32 +157,54 @@ export class Partition {
     return this.#inspection
   }
 
-  /** Finds what was stored and never came. Asks for the channels only when anything was stored since the last time. */
+  /**
+   * Stores a mark: a message of no channel, on a subject of its own. Marks leave by age alone, so the stream's first
+   * sequence tells what age has taken, however many old publications leave because their channels are full.
+   */
+  async #mark(lastSequence: number): Promise<void> {
+    const { connection, clock } = this.#options
+    const { ttlMs, dedupWindowMs } = this.history
+    const now = clock.now()
+    const isDue = now - this.#marked.at >= Math.max(ttlMs, dedupWindowMs) / marksPerAge
+    if (!isDue || lastSequence <= this.#marked.sequence || !connection.connected) return
+    this.#marked = { at: now, sequence: lastSequence + 1 }
+    // `%` alone is no channel's token.
+    await this.#options.jetStream.publish(`${this.#captured}%.${randomBase32(8)}`, undefined, { retries: 1 })
+  }
+
+  /** Finds what was stored and never came. Asks only for channels that may lack something: none while nothing is stored. */
   async check(): Promise<void> {
     const { state } = await this.inspect()
-    if (state.last_seq <= this.#checked) return
-    const followers = [...this.followers]
+    await this.#mark(state.last_seq)
+    const followers = [...this.followers].filter(({ verified }) => verified < state.last_seq)
     const worker = async () => {
-      for (let next = followers.pop(); next; next = followers.pop()) await next.check(state.last_seq)
+      for (let next = followers.pop(); next; next = followers.pop())
+        await next.check(state.first_seq, state.last_seq)
     }
     await Promise.all(Array.from({ length: followersAtOnce }, worker))
-    this.#checked = Math.max(this.#checked, state.last_seq)
   }
 
   /**
-   * Sequence of the newest publication of a channel that is kept, by the leader; 0 when there is none.
-   * @returns with it what was known of the stream before: nothing of the channel lies between the two
+   * Sequence of the newest publication of a channel that is kept, by the leader; 0 when there is none. And a sequence
+   * that was given before: nothing of the channel lies between the two.
    */
-  async tail(subject: string): Promise<{ tail: number; known: number }> {
+  async tail(subject: string): Promise<{ newest: number; known: number }> {
     const known = this.#known
     const message = await this.#ask({ last_by_subj: subject })
-    if (message) this.#saw(message.seq, subject, message.header?.get(idHeader) || undefined)
-    return { tail: message?.seq ?? 0, known }
+    if (!message) return { newest: 0, known }
+    this.#saw(message.seq, subject, headerOf(message, idHeader))
+    return { newest: message.seq, known: Math.max(known, message.seq) }
+  }
+
+  /** What the stream reaches from and to, as of a moment after this call. */
+  async reach(): Promise<{ first: number; last: number }> {
+    const { state } = await this.#info()
+    return { first: state.first_seq, last: state.last_seq }
   }
 
   /**
-   * Publications of a channel after an offset, oldest first. They are complete when it is proven that none between was
-   * removed: what stands at `after` is still there; or nothing from `verified` on has left the stream, by age or by count.
+   * Publications of a channel after an offset, oldest first, with nothing missing between them. They are complete when
+   * it is proven that nothing was removed before the first either.
    * @param verified everything of the channel up to here is known to the caller
    */
   async readAfter(
@@ -165,76 +212,98 @@ export class Partition {
     { after, limit, to = Number.MAX_SAFE_INTEGER }: { after: number; limit: number; to?: number | undefined },
     verified = after,
   ): Promise<Pick<HistoryPage, 'publications' | 'complete'>> {
-    const messages = await this.#walk(subject, after + 1, limit, to)
-    // Asked after the reading: what retention takes in the meantime would otherwise be jumped over.
-    const complete = await this.#isWhole(subject, after, verified)
-    return { publications: messages.map(publicationOf), complete }
+    let from = after + 1
+    for (let attempt = 1; ; attempt++) {
+      const messages = await this.#walk(subject, from, limit, to)
+      // Asked after the reading: what retention takes in the meantime would otherwise be jumped over.
+      const whole = await this.#wholeFrom(subject, after, verified)
+      if (whole === undefined) return { publications: messages.map(publicationOf), complete: true }
+      // Retention takes the oldest first: from the oldest that is still there on, nothing was jumped over.
+      const sound = messages.filter(({ seq }) => seq >= whole)
+      // Where they leave faster than they can be read, they are gone.
+      if (sound.length === messages.length || whole > to || attempt === readAttempts)
+        return { publications: sound.map(publicationOf), complete: false }
+      from = whole
+    }
   }
 
   /** The newest publications of a channel before an offset, oldest first. */
   async readBefore(subject: string, before: number, limit: number): Promise<StoredPublication[]> {
     const { state } = await this.inspect()
     const end = Math.min(before - 1, state.last_seq)
-    let span = limit * 4
-    for (;;) {
+    if (end < state.first_seq) return []
+    for (let span = limit * 4; ; span *= 16) {
       const from = Math.max(end - span + 1, state.first_seq, 1)
       const messages = await this.#consume(subject, from, Number.MAX_SAFE_INTEGER, end)
-      if (messages.length >= limit || from <= state.first_seq || from <= 1)
-        return messages.slice(-limit).map(publicationOf)
-      span *= 16
+      if (messages.length < limit && from > state.first_seq) continue
+      const newest = messages.slice(-limit)
+      const { oldest, isFull } = await this.#kept(subject)
+      const kept = isFull ? newest.filter(({ seq }) => seq !== oldest) : newest
+      return kept.map(publicationOf)
     }
-  }
-
-  async #inspect(): Promise<StreamInfo> {
-    const { registry } = this.#options
-    let info = await this.#info()
-    const known = this.#epoch
-    const gone = known && known.created === info.created && (await this.#wentBack(info))
-    let rollbacks = known?.created === info.created ? known.rollbacks : await registry.rollbacks(this.stream)
-    if (gone) {
-      rollbacks = await registry.countRollback(this.stream, known.rollbacks)
-      info = await this.#info()
-    } else if (known) {
-      // Another node may have noticed what this one could not.
-      if (this.#stale) rollbacks = await registry.rollbacks(this.stream)
-    }
-    this.#stale = false
-    const now = { created: info.created, rollbacks }
-    const changed = known && epochText(known) !== epochText(now)
-    this.#epoch = now
-    if (changed) {
-      this.#options.log(
-        'warn',
-        { stream: this.stream, from: epochText(known), to: epochText(now) },
-        'a stream was made anew or put back to an earlier state: its readers are told a gap',
-      )
-      this.#known = info.state.last_seq
-      this.#witness = undefined
-      this.#checked = 0
-      for (const follower of this.followers) follower.restart()
-    } else this.#known = Math.max(this.#known, info.state.last_seq)
-    return info
   }
 
   /** The servers were out of reach: who knows what they came back with. */
   doubt(): void {
-    this.#stale = true
+    this.#doubted = true
   }
 
-  /** Whether the stream has lost what it had: compared with the newest message that was seen in it. */
-  async #wentBack({ state }: StreamInfo): Promise<boolean> {
-    const witness = this.#witness
-    if (!witness) return false
-    if (state.last_seq < witness.sequence) {
-      // A leader that has just been chosen may be behind for a moment.
-      await this.#options.connection.sleep(confirmMs)
-      const again = await this.#info()
-      return again.state.last_seq < witness.sequence
+  async #inspect(): Promise<StreamInfo> {
+    const { registry, wentBack } = this.#options
+    const doubted = this.#doubted
+    this.#doubted = false
+    try {
+      let info = await this.#info()
+      const known = this.#epoch
+      const isSame = known?.created === info.created
+      let rollbacks: number
+      if (isSame && (await this.#wentBack(info, doubted))) {
+        rollbacks = await registry.countRollback(this.stream, known.rollbacks)
+        wentBack(this.stream)
+        info = await this.#info()
+      } else {
+        // Another node may have noticed what this one cannot.
+        rollbacks = isSame && !doubted ? known.rollbacks : await registry.rollbacks(this.stream)
+      }
+      await this.#settle(info, { created: info.created, rollbacks })
+      return info
+    } catch (error) {
+      this.#doubted ||= doubted
+      throw unavailable(error)
     }
-    if (!this.#stale || witness.sequence < state.first_seq) return false
+  }
+
+  async #settle({ state }: StreamInfo, epoch: StreamEpoch): Promise<void> {
+    const before = this.#epoch
+    this.#epoch = epoch
+    if (before && epochText(before) !== epochText(epoch)) {
+      this.#options.log(
+        'warn',
+        { stream: this.stream, from: epochText(before), to: epochText(epoch) },
+        'a stream was made anew or put back to an earlier state: its readers are told a gap',
+      )
+      this.#known = state.last_seq
+      this.#witness = undefined
+      for (const follower of this.followers) follower.restart()
+    } else this.#known = Math.max(this.#known, state.last_seq)
+    if (state.last_seq <= (this.#witness?.sequence ?? 0)) return
+    const newest = await this.#ask({ seq: state.last_seq })
+    if (newest) this.#saw(newest.seq, newest.subject, headerOf(newest, idHeader))
+  }
+
+  /** Whether the stream has lost what it had: compared with what was known of it. */
+  async #wentBack({ state }: StreamInfo, doubted: boolean): Promise<boolean> {
+    const witness = this.#witness
+    if (state.last_seq < this.#known) {
+      // A leader that has just been chosen may be behind for a moment.
+      const known = this.#known
+      await this.#options.connection.sleep(confirmMs)
+      return (await this.#info()).state.last_seq < known
+    }
+    if (!doubted || !witness || witness.sequence < state.first_seq) return false
     const message = await this.#ask({ seq: witness.sequence })
     if (!message) return false
-    return message.subject !== witness.subject || (message.header?.get(idHeader) || undefined) !== witness.id
+    return message.subject !== witness.subject || headerOf(message, idHeader) !== witness.id
   }
 
   async #info(): Promise<StreamInfo> {
@@ -245,9 +314,12 @@ export class Partition {
       if (!(error instanceof JetStreamApiError && error.code === streamNotFound)) throw unavailable(error)
       if (!manageStreams)
         throw new EverwireError('temporary', `the stream ${this.stream} is missing, and manageStreams is off`)
-      return await manager.streams.add(this.config(history)).catch((cause: unknown) => {
+      const info = await manager.streams.add(this.config(history)).catch((cause: unknown) => {
         throw unavailable(cause)
       })
+      this.#marked = { at: -Infinity, sequence: -1 }
+      await this.#mark(0).catch(() => {})
+      return info
     }
   }
 
@@ -262,19 +334,33 @@ export class Partition {
       discard: DiscardPolicy.Old,
       storage: storage === 'file' ? StorageType.File : StorageType.Memory,
       num_replicas: replicas,
-      max_msgs_per_subject: size,
+      // One more than asked for: only when that is there, something may have been removed for it.
+      max_msgs_per_subject: size + 1,
       // A stream cannot forget sooner than it recognises repeats: history of less than that is kept for longer.
       max_age: nanos(Math.max(ttlMs, dedupWindowMs)),
       duplicate_window: nanos(dedupWindowMs),
-      allow_direct: true,
+      // What is kept leaves by age and count only: JetStream answers a publication wherever its publisher says, also
+      // on the subject that purges.
+      deny_delete: true,
+      deny_purge: true,
       republish: { src: `${this.#captured}>`, dest: `${subjects.prefix}.out.>` },
     }
   }
 
-  /** Asks the leader: replicas lag. */
+  /** Asks the leader: replicas lag, and expire by clocks of their own. */
   async #ask(query: MsgRequest | { seq: number; next_by_subj: string }): Promise<Stored | null> {
     try {
-      return await this.#options.manager.streams.getMessage(this.stream, query as MsgRequest)
+      const message = await this.#options.manager.streams.getMessage(this.stream, query as MsgRequest)
+      if (!message) return null
+      const { seq, subject, data } = message
+      return {
+        seq,
+        subject,
+        data,
+        get headers() {
+          return message.header
+        },
+      }
     } catch (error) {
       if (error instanceof JetStreamApiError && error.code === noMessageFound) return null
       throw unavailable(error)
@@ -290,8 +376,7 @@ export class Partition {
         const rest = await this.#consume(subject, next, limit - messages.length, to)
         return [...messages, ...rest]
       }
-      const query = { seq: next, next_by_subj: subject }
-      const message = (await this.#askAny(query)) ?? (await this.#ask(query))
+      const message = await this.#ask({ seq: next, next_by_subj: subject })
       if (!message) break
       messages.push(message)
       next = message.seq + 1
@@ -299,16 +384,10 @@ export class Partition {
     return messages
   }
 
-  /** Asks any replica: what it has is right, what it has not may be late. */
-  async #askAny(query: { seq: number; next_by_subj: string }): Promise<Stored | null> {
-    try {
-      return await this.#options.manager.direct.getMessage(this.stream, query)
-    } catch {
-      return null
-    }
-  }
-
-  /** Messages of a subject from a sequence on, by a consumer that lives as long as the reading. */
+  /**
+   * Messages of a subject from a sequence on, by a consumer that lives as long as the reading.
+   * @throws EverwireError `temporary` when some did not come: they must not be taken for removed
+   */
   async #consume(subject: string, from: number, limit: number, to: number): Promise<Stored[]> {
     const { manager, jetStream } = this.#options
     try {
@@ -321,71 +400,86 @@ export class Partition {
         mem_storage: true,
         num_replicas: 1,
       })
-      const messages: Stored[] = []
       try {
-        const consumer = jetStream.consumers.getConsumerFromInfo(info)
-        let left = Math.min(limit, info.num_pending)
-        while (left > 0) {
-          const batch = await consumer.fetch({ max_messages: Math.min(left, 500), expires: consumerIdleMs })
-          let came = 0
-          for await (const message of batch) {
-            came++
-            if (message.seq <= to)
-              messages.push({
-                seq: message.seq,
-                subject: message.subject,
-                header: message.headers,
-                data: message.data,
-              })
-          }
-          // Retention took the rest meanwhile.
-          if (came === 0) break
-          left -= came
-          if ((messages.at(-1)?.seq ?? 0) >= to) break
-        }
+        return await this.#fetchAll(
+          jetStream.consumers.getConsumerFromInfo(info),
+          info.num_pending,
+          limit,
+          to,
+        )
       } finally {
         // It would end by itself; the servers need not wait for that.
         void manager.consumers.delete(this.stream, info.name).catch(() => {})
       }
-      return messages
     } catch (error) {
       throw unavailable(error)
     }
   }
 
-  async #isWhole(subject: string, after: number, verified: number): Promise<boolean> {
+  async #fetchAll(consumer: Consumer, pending: number, limit: number, to: number): Promise<Stored[]> {
+    const messages: Stored[] = []
+    let delivered = 0
+    while (pending > 0 && messages.length < limit) {
+      const max = Math.min(limit - messages.length, pending, fetchMessages)
+      let came = 0
+      for await (const message of await consumer.fetch({ max_messages: max, expires: fetchMs })) {
+        came++
+        if (message.info.deliverySequence !== ++delivered)
+          throw new EverwireError('temporary', 'a part of the history did not come')
+        pending = message.info.pending
+        if (message.seq > to) return messages
+        messages.push(message)
+      }
+      if (came > 0) continue
+      // Nothing came: the rest has left the stream meanwhile, or the servers are out of reach.
+      pending = (await consumer.info()).num_pending
+      if (pending > 0) throw new EverwireError('temporary', 'a part of the history did not come')
+    }
+    return messages
+  }
+
+  /**
+   * Where the channel is whole from: undefined when that is `after`. It is when what stands there is still there, for
+   * retention takes the oldest first; or when nothing from `verified` on has left the stream by age, nor by count.
+   */
+  async #wholeFrom(subject: string, after: number, verified: number): Promise<number | undefined> {
     if (after > 0) {
       const there = await this.#ask({ seq: after })
-      // Retention takes the oldest first: as long as this one is there, so is all that followed.
-      if (there?.subject === subject) return true
+      if (there?.subject === subject) return undefined
     }
+    const { oldest, isFull, first, last } = await this.#kept(subject)
+    if (oldest !== undefined && oldest <= after) return undefined
+    if (!isFull && first <= verified + 1) return undefined
+    return (oldest ?? last) + (isFull ? 1 : 0)
+  }
+
+  /** What is there of a channel. Of a full one the oldest is one too many, by which fullness is known. */
+  async #kept(subject: string) {
     const oldest = await this.#ask({ seq: 1, next_by_subj: subject })
-    if (oldest && oldest.seq <= after) return true
     const { state } = await this.#options.manager.streams
       .info(this.stream, { subjects_filter: subject })
       .catch((error: unknown) => {
         throw unavailable(error)
       })
-    if (state.first_seq > verified + 1) return false
-    // Below the count, nothing has been removed for it.
-    return (state.subjects?.[subject] ?? 0) < this.history.size
+    const isFull = (state.subjects?.[subject] ?? 0) > this.history.size
+    return { oldest: oldest?.seq, isFull, first: state.first_seq, last: state.last_seq }
   }
 }
 
 const idHeader = 'Nats-Msg-Id'
 /** JetStream's error codes: a sequence or subject without a message, a stream that is not there. */
 const noMessageFound = 10_037
-const streamNotFound = 10_059
+export const streamNotFound = 10_059
 
-const epochText = ({ created, rollbacks }: { created: string; rollbacks: number }) =>
+const epochText = ({ created, rollbacks }: StreamEpoch) =>
   `${BigInt(Date.parse(created)).toString(36)}-${rollbacks.toString(36)}`
 
-function publicationOf({ seq, data, header }: Stored): StoredPublication {
-  return { ...decodeMessage({ data, headers: header }).message, offset: seq }
+function publicationOf(stored: Stored): StoredPublication {
+  return { ...decodeMessage(stored).message, offset: stored.seq }
 }
 
 /** Whatever the servers cannot do now. */
-export const unavailable = (cause: unknown): EverwireError =>
-  cause instanceof EverwireError
+export const unavailable = (cause: unknown): Error =>
+  cause instanceof EverwireError || cause instanceof TypeError
     ? cause
-    : new EverwireError('temporary', `the history cannot be reached: ${(cause as Error).message}`, { cause })
+    : new EverwireError('temporary', `JetStream cannot be reached: ${(cause as Error).message}`, { cause })

@@ -27,7 +27,7 @@ export class Partitions {
   /** Something was stored in a channel that its readers may not have heard of. */
   hint(stream: string, subject: string): void {
     for (const follower of this.#byStream.get(stream)?.followers ?? [])
-      if (follower.subject === subject) void follower.check(0).catch(() => {})
+      if (follower.subject === subject) follower.hint()
   }
 
   /** Looks for what was missed, in the streams that somebody follows. */
@@ -42,9 +42,10 @@ export class Partitions {
     )
   }
 
-  /** The servers were out of reach. */
-  doubt(): void {
-    for (const partition of this.#byStream.values()) partition.doubt()
+  /** The servers were out of reach; or another node found one stream to be put back. */
+  doubt(stream?: string): void {
+    for (const partition of this.#byStream.values())
+      if (stream === undefined || partition.stream === stream) partition.doubt()
   }
 
   #partition(history: StoredClass, index: number): Partition {

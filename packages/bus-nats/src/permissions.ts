@@ -17,36 +17,20 @@ export interface PermissionOptions {
 
 /**
  * The least that each kind of program needs. `node`: a server of Everwire. `publisher`: a worker with
- * `createPublisher`. `foreign`: a program that publishes by itself, and can neither read nor speak as a node.
+ * `createPublisher`; it can read what the nodes agreed on, and no publication. `foreign`: a program that publishes by
+ * itself, and can neither read nor speak as a node.
  */
 export function natsPermissions({
   prefix = 'ew',
   manageStreams = true,
-  streams: history = [],
+  streams = [],
 }: PermissionOptions = {}): Record<'node' | 'publisher' | 'foreign', NatsPermissions> {
-  const { bucket } = createSubjects(prefix)
-  const kv = `KV_${bucket}`
-  const streams = history.length > 0 ? [...history, kv] : ['*']
-  const api = (...names: string[]) => names.map((name) => `$JS.API.${name}`)
-  const read = [
-    '$JS.API.INFO',
-    ...streams.flatMap((stream) =>
-      api(
-        `STREAM.INFO.${stream}`,
-        `STREAM.MSG.GET.${stream}`,
-        `DIRECT.GET.${stream}`,
-        `DIRECT.GET.${stream}.>`,
-        `CONSUMER.CREATE.${stream}`,
-        `CONSUMER.CREATE.${stream}.>`,
-        `CONSUMER.DELETE.${stream}.>`,
-        `CONSUMER.MSG.NEXT.${stream}.>`,
-      ),
-    ),
-  ]
-  const manage = manageStreams
-    ? streams.flatMap((stream) => api(`STREAM.CREATE.${stream}`, `STREAM.UPDATE.${stream}`))
-    : []
-  const inbox = ['_INBOX.>']
+  const subjects = createSubjects(prefix)
+  const bucket = `KV_${subjects.bucket}`
+  const history = streams.length > 0 ? streams : ['*']
+  const named = streams.length > 0 ? [...streams, bucket] : ['*']
+  const api = (action: string, of: readonly string[], rest = '') =>
+    of.map((stream) => `$JS.API.${action}.${stream}${rest}`)
   return {
     node: {
       publish: {
@@ -54,19 +38,25 @@ export function natsPermissions({
           `${prefix}.in.>`,
           `${prefix}.out.>`,
           `${prefix}.node.>`,
-          `$KV.${bucket}.>`,
-          ...inbox,
-          ...read,
-          ...manage,
+          `$KV.${subjects.bucket}.>`,
+          '$JS.API.INFO',
+          ...api('STREAM.INFO', named),
+          ...(manageStreams ? api('STREAM.CREATE', named) : []),
+          ...api('STREAM.MSG.GET', named),
+          ...api('CONSUMER.CREATE', history),
+          ...api('CONSUMER.MSG.NEXT', history, '.>'),
+          ...api('CONSUMER.DELETE', history, '.>'),
         ],
       },
-      subscribe: { allow: [`${prefix}.out.>`, `${prefix}.in.live.>`, `${prefix}.node.>`, ...inbox] },
+      subscribe: { allow: [`${prefix}.out.>`, `${prefix}.in.live.>`, `${prefix}.node.>`] },
     },
     publisher: {
-      publish: { allow: [`${prefix}.in.>`, ...read] },
-      subscribe: { allow: inbox },
+      publish: {
+        allow: [`${prefix}.in.>`, ...api('STREAM.INFO', named), ...api('STREAM.MSG.GET', [bucket])],
+      },
+      subscribe: { allow: [`${subjects.inbox('publisher')}.>`] },
     },
-    foreign: { publish: { allow: [`${prefix}.in.>`] }, subscribe: { allow: inbox } },
+    foreign: { publish: { allow: [`${prefix}.in.>`] }, subscribe: { allow: ['_INBOX.>'] } },
   }
 }
 

@@ -1,12 +1,16 @@
 import { assertChannelName, encodeData, EverwireError, randomBase32, type Position } from '@everwire/core'
-import { jetstream, jetstreamManager } from '@nats-io/jetstream'
+import { jetstream, JetStreamApiError, jetstreamManager } from '@nats-io/jetstream'
+import { mostExact } from './agreement.js'
 import { Connection } from './connection.js'
 import { encodeMessage } from './message.js'
 import { readNatsOptions, type NatsOptions } from './options.js'
+import { streamNotFound } from './partition.js'
 import { Partitions } from './partitions.js'
+import { natsPermissions, permissionsText } from './permissions.js'
+import { refusedSubject } from './probe.js'
 import { Registry, type PatternEntry } from './registry.js'
 import { Store } from './store.js'
-import { createSubjects } from './subjects.js'
+import { createSubjects, type StoredClass } from './subjects.js'
 
 /** Publishes from a program that serves nobody: a worker, a cron job, a migration. */
 export interface Publisher {
@@ -37,12 +41,11 @@ export async function createPublisher(options: NatsOptions = {}): Promise<Publis
   // Streams belong to the nodes.
   const settings = { ...readNatsOptions(options), manageStreams: false }
   const subjects = createSubjects(settings.prefix)
-  const connection = await Connection.open(settings, 'everwire publisher', { log() {}, reconnected() {} })
+  const identity = { name: 'everwire publisher', inbox: subjects.inbox('publisher') }
+  const connection = await Connection.open(settings, identity, { log() {}, reconnected() {} })
   const registry = await Registry.open(connection, subjects, settings).catch(async (cause: unknown) => {
     await connection.close()
-    throw new EverwireError('temporary', `no node has used the prefix ${settings.prefix} on this NATS yet`, {
-      cause,
-    })
+    throw notAgreed(cause, settings.prefix)
   })
   const partitions = new Partitions({
     connection,
@@ -51,58 +54,97 @@ export async function createPublisher(options: NatsOptions = {}): Promise<Publis
     registry,
     subjects,
     manageStreams: false,
+    clock: settings.clock,
+    wentBack() {},
     log() {},
   })
   const store = new Store({ connection, settings, repeated() {} })
+  const classes = new Map<string, StoredClass>()
   let patterns: readonly PatternEntry[] = []
+  let readAt = -Infinity
+  const underWay = new Set<Promise<unknown>>()
 
+  /** What the nodes agreed on; they may have changed it a while ago. */
+  const agreed = async (channel: string): Promise<PatternEntry | undefined> => {
+    const { clock, checkPeriodMs } = settings
+    const known = mostExact(patterns, channel)
+    if (known && (!connection.connected || clock.now() - readAt < checkPeriodMs)) return known
+    if (!connection.connected) throw connection.unavailable()
+    patterns = await registry.patterns().catch(unreadable)
+    readAt = clock.now()
+    return mostExact(patterns, channel)
+  }
   /** Id of the channel's history class, or null for a live channel. */
   const classOf = async (channel: string): Promise<string | null> => {
     assertChannelName(channel)
-    const known = mostExact(patterns, channel)
-    if (known) return known.class
-    patterns = await registry.patterns()
-    const found = mostExact(patterns, channel)
-    if (!found) throw new EverwireError('unknown-channel', `no node has a rule for ${channel}`)
-    return found.class
+    const entry = await agreed(channel)
+    if (!entry) throw new EverwireError('unknown-channel', `no node has a rule for ${channel}`)
+    return entry.class
   }
   const place = async (channel: string, id: string) => {
-    const stored = await registry.classById(id)
+    const stored = classes.get(id) ?? (await registry.classById(id).catch(unreadable))
     if (!stored) throw new EverwireError('unknown-channel', `no node has made history class ${id}`)
+    // It is fixed for as long as its streams live.
+    classes.set(id, stored)
     return partitions.place(channel, stored)
   }
 
+  const publish: Publisher['publish'] = async (channel, event, data, { id } = {}) => {
+    const { data: payload, binary } = encodeData(data)
+    const message = { event, data: payload, binary }
+    const history = await classOf(channel)
+    if (history !== null) {
+      const { partition, subject } = await place(channel, history)
+      // Like the nodes' own, it is recognised in its channel only.
+      const scoped = id === undefined ? randomBase32(26) : `${channel}\n${id}`
+      return await store.store(partition, subject, message, Buffer.from(scoped).toString('base64url'))
+    }
+    const { payload: bytes, headers } = encodeMessage(message, connection.maxPayload)
+    connection.publish(subjects.liveIn(channel), bytes, headers)
+    await connection.flush()
+    return undefined
+  }
+
   return {
-    async publish(channel, event, data, { id } = {}) {
-      const { data: payload, binary } = encodeData(data)
-      const message = { event, data: payload, binary }
-      const history = await classOf(channel)
-      if (history !== null) {
-        const { partition, subject } = await place(channel, history)
-        // Like the nodes' own, it is recognised in its channel only.
-        const scoped = id === undefined ? randomBase32(26) : `${channel}\n${id}`
-        return await store.store(partition, subject, message, Buffer.from(scoped).toString('base64url'))
-      }
-      if (!connection.connected) throw connection.unavailable()
-      const { payload: bytes, headers } = encodeMessage(message)
-      connection.nats.publish(subjects.liveIn(channel), bytes, { headers })
-      await connection.flush()
-      return undefined
+    publish(...publication) {
+      const publishing = publish(...publication)
+      const done = publishing.then(
+        () => void underWay.delete(done),
+        () => void underWay.delete(done),
+      )
+      underWay.add(done)
+      return publishing
     },
     async subject(channel) {
       const history = await classOf(channel)
       return history === null ? subjects.liveIn(channel) : (await place(channel, history)).subject
     },
     async close() {
+      await Promise.all(underWay)
       await connection.close()
     },
   }
 }
 
-/** The exact name, else the longest prefix before a final `*`: as the nodes choose. */
-function mostExact(patterns: readonly PatternEntry[], channel: string): PatternEntry | undefined {
-  const fits = ({ pattern }: PatternEntry) =>
-    pattern === channel || (pattern.endsWith('*') && channel.startsWith(pattern.slice(0, -1)))
-  const rank = ({ pattern }: PatternEntry) => (pattern === channel ? Infinity : pattern.length)
-  return patterns.filter(fits).sort((a, b) => rank(b) - rank(a))[0]
+function unreadable(cause: unknown): never {
+  throw new EverwireError(
+    'temporary',
+    `what the nodes agreed on cannot be read: ${(cause as Error).message}`,
+    { cause },
+  )
+}
+
+/** Why a publisher cannot begin. */
+function notAgreed(cause: unknown, prefix: string): EverwireError {
+  if (refusedSubject(cause) !== undefined) {
+    const needed = permissionsText(natsPermissions({ prefix }).publisher)
+    return new EverwireError('forbidden', `${(cause as Error).message}. A publisher needs\n${needed}\n`, {
+      cause,
+    })
+  }
+  const why =
+    cause instanceof JetStreamApiError && cause.code === streamNotFound
+      ? `no node has used the prefix ${prefix} on this NATS yet`
+      : `JetStream cannot be used: ${(cause as Error).message}`
+  return new EverwireError('temporary', why, { cause })
 }

@@ -1,5 +1,6 @@
 import { randomBase32, type HistoryClass } from '@everwire/core'
-import { Kvm, type KV } from '@nats-io/kv'
+import { jetstreamManager, type JetStreamManager } from '@nats-io/jetstream'
+import { Kvm, type KV, type KvEntry } from '@nats-io/kv'
 import type { Connection } from './connection.js'
 import type { NatsSettings } from './options.js'
 import { classId, type StoredClass, type Subjects } from './subjects.js'
@@ -18,14 +19,25 @@ type Log = (level: 'info' | 'warn', fields: Readonly<Record<string, unknown>>, m
  */
 export class Registry {
   readonly #kv: KV
+  readonly #bucket: string
+  readonly #manager: JetStreamManager
   readonly #settings: NatsSettings
   readonly #replicas: number
   readonly #clustered: boolean
   readonly #classes = new Map<string, Promise<StoredClass>>()
 
-  private constructor(kv: KV, settings: NatsSettings, replicas: number, clustered: boolean) {
+  private constructor(
+    kv: KV,
+    bucket: string,
+    manager: JetStreamManager,
+    settings: NatsSettings,
+    replicas: number,
+    clustered: boolean,
+  ) {
+    this.#bucket = bucket
     this.#clustered = clustered
     this.#kv = kv
+    this.#manager = manager
     this.#settings = settings
     this.#replicas = replicas
   }
@@ -33,52 +45,70 @@ export class Registry {
   static async open(connection: Connection, subjects: Subjects, settings: NatsSettings): Promise<Registry> {
     const replicas = settings.replicas ?? (connection.clustered ? 3 : 1)
     const kvm = new Kvm(connection.nats)
-    const kv = settings.manageStreams
-      ? await kvm.create(subjects.bucket, {
-          history: 1,
-          replicas,
-          description: 'Everwire: what all nodes agree on',
-        })
-      : await kvm.open(subjects.bucket, { bindOnly: true })
-    return new Registry(kv, settings, replicas, connection.clustered)
+    const { bucket } = subjects
+    if (settings.manageStreams)
+      await kvm.create(bucket, { history: 1, replicas, description: 'Everwire: what all nodes agree on' })
+    // Opened like this, it asks the leader: a replica need not have yet what was agreed on a moment ago.
+    const kv = await kvm.open(bucket, { bindOnly: true })
+    if (!settings.manageStreams) await kv.status()
+    const manager = await jetstreamManager(connection.nats, { checkAPI: false })
+    return new Registry(kv, bucket, manager, settings, replicas, connection.clustered)
   }
 
   /** The key that signs messages between nodes: the one that is given, or one that the first node made. */
   async clusterKey(): Promise<string> {
-    return this.#settings.clusterKey ?? (await this.#first('cluster-key', randomBase32(52)))
+    const { clusterKey } = this.#settings
+    if (clusterKey !== undefined) return clusterKey
+    const key = await this.#first('cluster-key', randomBase32(52))
+    if (!keyPattern.test(key))
+      throw new TypeError(
+        'nats: what stands as cluster-key in the bucket is none: somebody else wrote it. Delete it, or set clusterKey for all nodes',
+      )
+    return key
   }
 
   /**
    * Takes down what a pattern keeps, unless that is known.
+   * @param make what the class needs must be there before others are told to use it
+   * @returns whether this changed what other nodes were started with
    * @throws TypeError when other nodes were started with another answer
    */
-  async agree(pattern: string, history: HistoryClass | undefined, log: Log): Promise<void> {
+  async agree(
+    pattern: string,
+    history: HistoryClass | undefined,
+    make: () => Promise<void>,
+    log: Log,
+  ): Promise<boolean> {
     const wanted: PatternEntry = { pattern, class: history ? classId(history, this.#settings.storage) : null }
     const key = `pattern.${hex(pattern)}`
     const known = JSON.parse(await this.#first(key, JSON.stringify(wanted))) as PatternEntry
-    if (known.class === wanted.class) return
+    if (known.class === wanted.class) return false
     if (!this.#settings.adoptHistory)
       throw new TypeError(
         `channel ${pattern}: this node would keep ${inWords(wanted.class)}, the others were started with ` +
           `${inWords(known.class)}. Start all with the same history options, or one with nats({ adoptHistory: true }) ` +
           'to change them for all: what is stored stays in the old streams, and readers are told a gap (epoch).',
       )
+    await make()
     await this.#kv.put(key, JSON.stringify(wanted))
     log(
       'warn',
       { pattern, from: known.class, to: wanted.class },
       'history options were changed for all nodes',
     )
+    return true
   }
 
   /** What was agreed on for each pattern. */
   async patterns(): Promise<PatternEntry[]> {
-    const entries: PatternEntry[] = []
-    for await (const key of await this.#kv.keys('pattern.*')) {
-      const entry = await this.#kv.get(key)
-      if (entry) entries.push(entry.json<PatternEntry>())
-    }
-    return entries
+    const prefix = `$KV.${this.#bucket}.`
+    const { state } = await this.#manager.streams.info(`KV_${this.#bucket}`, {
+      subjects_filter: `${prefix}pattern.*`,
+    })
+    const keys = Object.keys(state.subjects ?? {}).map((subject) => subject.slice(prefix.length))
+    const entries = await Promise.all(keys.map((key) => this.#kv.get(key)))
+    // Whoever deletes a key leaves a mark in its place.
+    return entries.flatMap((entry) => (entry?.operation === 'PUT' ? [entry.json<PatternEntry>()] : []))
   }
 
   /** How the streams of a class are made; what the first node wrote holds. */
@@ -110,14 +140,14 @@ export class Registry {
   /** How often a stream was seen to have gone back, by its name. */
   async rollbacks(stream: string): Promise<number> {
     const entry = await this.#kv.get(`rollbacks.${stream}`)
-    return entry ? Number(entry.string()) : 0
+    return countOf(entry)
   }
 
   /** Counts one more, unless another node did so since `known` was read. @returns the count */
   async countRollback(stream: string, known: number): Promise<number> {
     const key = `rollbacks.${stream}`
     const entry = await this.#kv.get(key)
-    const current = entry ? Number(entry.string()) : 0
+    const current = countOf(entry)
     if (current > known) return current
     try {
       if (entry) await this.#kv.update(key, String(current + 1), entry.revision)
@@ -145,6 +175,14 @@ export class Registry {
     }
   }
 }
+
+function countOf(entry: KvEntry | null): number {
+  const count = Number(entry?.string())
+  return Number.isSafeInteger(count) ? count : 0
+}
+
+/** What `clusterKey` makes. */
+const keyPattern = /^[a-z2-7]{52}$/
 
 const hex = (text: string) => Buffer.from(text).toString('hex')
 const inWords = (id: string | null) => (id === null ? 'no history' : `history class ${id}`)

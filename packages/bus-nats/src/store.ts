@@ -1,5 +1,6 @@
 import { EverwireError, randomBase32, type Message, type Position } from '@everwire/core'
-import { RequestError, NoRespondersError } from '@nats-io/transport-node'
+import { JetStreamApiError } from '@nats-io/jetstream'
+import { NoRespondersError, RequestError } from '@nats-io/transport-node'
 import type { Connection } from './connection.js'
 import { encodeMessage } from './message.js'
 import type { NatsSettings } from './options.js'
@@ -37,7 +38,7 @@ export class Store {
     id = randomBase32(26),
   ): Promise<Position> {
     const { maxPending, maxPendingBytes } = this.#options.settings
-    const { payload, headers } = encodeMessage(message)
+    const { payload, headers } = encodeMessage(message, this.#options.connection.maxPayload)
     if (this.#pending >= maxPending || this.#bytes + payload.length > maxPendingBytes)
       throw new EverwireError('temporary', `${this.#pending} publications wait for NATS already`)
     this.#pending++
@@ -74,9 +75,9 @@ export class Store {
       } catch (error) {
         last = error
         if (connection.closed) break
-        // Without anybody to answer, nothing was stored; after anything else it may have been.
+        // Without anybody to answer, or refused, nothing was stored; after anything else it may have been.
         if (isNobodyThere(error)) await partition.inspect().catch(() => {})
-        else if (!(error instanceof EverwireError)) doubtful = true
+        else if (!(error instanceof EverwireError || error instanceof JetStreamApiError)) doubtful = true
       }
       await connection.sleep(Math.min(delay, Math.max(0, deadline - clock.now())))
       delay = Math.min(delay * 2, maxDelayMs)

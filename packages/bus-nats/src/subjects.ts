@@ -1,4 +1,4 @@
-import { maxChannelBytes, type HistoryClass } from '@everwire/core'
+import { channelNameFault, maxChannelBytes, type HistoryClass } from '@everwire/core'
 
 /*
  * Which subject and stream a channel has. docs/nats.md says the same for those who publish without Everwire.
@@ -6,7 +6,8 @@ import { maxChannelBytes, type HistoryClass } from '@everwire/core'
  *   PREFIX.out.CHANNEL                      what nodes listen to, live or history
  *   PREFIX.in.CLASS.PARTITION.CHANNEL       what the streams store
  *   PREFIX.in.live.CHANNEL                  live publications of programs that are no node
- *   PREFIX.node.…                           nodes among themselves
+ *   PREFIX.node.…                           nodes among themselves, and what NATS answers them
+ *   PREFIX.publisher.inbox.…                what NATS answers createPublisher
  */
 
 /** How a history class is kept, and fixed for as long as its streams live. */
@@ -30,13 +31,15 @@ export const channelToSubject = (channel: string): string =>
     .map((part) => encodeURIComponent(part).replace(escaped, percent))
     .join('.')
 
+// A user's own channel has the user's id in it, escaped.
+const isChannel = (name: string) =>
+  name.startsWith('@user:') ? name.length <= 3 * maxChannelBytes : channelNameFault(name) === undefined
+
 /** The channel of subject tokens; undefined when they are no channel in its one canonical form. */
 export function subjectToChannel(subject: string): string | undefined {
   try {
     const channel = subject.split('.').map(decodeURIComponent).join(':')
-    return channelToSubject(channel) === subject && channel.length <= 3 * maxChannelBytes
-      ? channel
-      : undefined
+    return channelToSubject(channel) === subject && isChannel(channel) ? channel : undefined
   } catch {
     return undefined
   }
@@ -55,6 +58,8 @@ export function partitionOf(channel: string, partitions: number): number {
 
 const prefixPattern = /^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$/
 
+export type Role = 'node' | 'publisher'
+
 export interface Subjects {
   readonly prefix: string
   /** Name of the key-value bucket, and the beginning of every stream's. */
@@ -66,6 +71,8 @@ export interface Subjects {
   /** What a stream captures, up to the channel. */
   captured(id: string, partition: number): string
   node(name: string): string
+  /** Where answers come in: of its own for each role, or one could read along with the other. */
+  inbox(role: Role): string
 }
 
 /** @throws TypeError when the prefix cannot be one */
@@ -83,5 +90,6 @@ export function createSubjects(prefix: string): Subjects {
     stream: (id, partition) => `${bucket}_${id}_${partition}`,
     captured: (id, partition) => `${prefix}.in.${id}.${partition}.`,
     node: (name) => `${prefix}.node.${name}`,
+    inbox: (role) => `${prefix}.${role}.inbox`,
   }
 }

@@ -536,13 +536,14 @@ export class Connector {
   }
 }
 
-/** Takes over what the server says to have applied. @returns false when it counts otherwise; the session has ended then */
+/**
+ * Takes over what the server says to have applied. That may be less than is confirmed already: a later answer of the
+ * uplink comes another way, and may be quicker.
+ * @returns false when the server counts otherwise; the session has ended then
+ */
 function agree(session: Session, { from, applied }: Welcome): boolean {
-  if (from > session.received + 1 || applied < session.acked)
-    session.end(
-      'numbering',
-      `welcomed from ${from} with ${applied} applied, here it is ${session.received + 1} and ${session.acked}`,
-    )
+  if (from > session.received + 1)
+    session.end('numbering', `welcomed from ${from}, here it is ${session.received + 1}`)
   else session.acknowledge(applied)
   return !session.ended
 }

@@ -160,3 +160,36 @@ t.test(
     client.close()
   },
 )
+
+t.test('a welcome that a confirmation has overtaken says less than is known, and is no fault', async (t) => {
+  let handler: LinkHandler | undefined
+  const polls: ClientTransport = {
+    name: 'polls',
+    supported: () => true,
+    probe: () => Promise.reject(new Error('not probed')),
+    attach(_handshake, to) {
+      handler = to
+      return { transport: 'polls', bufferedBytes: 0, send: () => true, close() {} }
+    },
+  }
+  const { client } = offline({ transports: [polls] })
+  const receive = (...header: [string, ...unknown[]]) =>
+    handler!.receive({ header, data: undefined, binary: false })
+  client.connect()
+  await new Promise(setImmediate)
+  receive('welcome', {
+    ...{ session: 's', gen: 1, from: 1, applied: 0, node: 'n', userId: null, heartbeatMs: 25_000 },
+    ...{ resumeWindowMs: 60_000, dedupWindowMs: 120_000, frameBytes: 65_536 },
+    ...{ ackFrames: 250, ackBytes: 262_144, transports: [] },
+  })
+  const published = [1, 2].map((n) => client.channel('chat:a').publish('message', n))
+  await new Promise(setImmediate)
+  // The answer of the uplink was quicker than the welcome of the poll that was asked before.
+  receive('seen', 2)
+  receive('welcome', { gen: 1, from: 1, applied: 1 })
+  receive('ack', 1)
+  receive('ack', 2)
+  t.same(await Promise.all(published), [{}, {}])
+  t.same([client.state, client.stats().sessions], ['connected', 1])
+  client.close()
+})

@@ -50,7 +50,7 @@ export interface HistoryPage {
   readonly publications: readonly StoredPublication[]
   /** Nothing is missing between the offset that was asked for and the first publication. */
   readonly complete: boolean
-  /** Offset of the newest stored publication, or where one would come after. */
+  /** Offset of the newest stored publication or a later one: what is stored from now on comes after it. */
   readonly tail: number
 }
 

@@ -20,6 +20,11 @@ export interface ChannelOptions {
     | ((session: ClientSession, channel: string, attempt: PublishAttempt) => boolean | Promise<boolean>)
   /** Readers see the user id of the client that published, as `meta.userId`. @default false */
   showPublisher?: boolean
+  /**
+   * Anybody may read it without a library, authentication is not asked, and caches on the way may keep the answers.
+   * Implies `subscribe: true`. @default false
+   */
+  public?: boolean
   /** Carries secrets beside what others may choose, so that it must not be compressed (BREACH). @default false */
   secret?: boolean
   /** Publications a reader that comes back is sent at most before a `gap` of `limit`. @default 1000 */
@@ -33,6 +38,7 @@ export interface ChannelRule {
   subscribe: NonNullable<ChannelOptions['subscribe']>
   publish: NonNullable<ChannelOptions['publish']>
   showPublisher: boolean
+  public: boolean
   secret: boolean
   maxRecover: number
 }
@@ -41,7 +47,9 @@ const historyDefaults: HistoryClass = { size: 200, ttlMs: 3_600_000 }
 
 export interface ChannelRules {
   add(pattern: string, options: ChannelOptions): void
-  /** The rule of the most exact pattern. @throws EverwireError `unknown-channel` */
+  /** The rule of the most exact pattern. */
+  match(channel: string): ChannelRule | undefined
+  /** The same. @throws EverwireError `unknown-channel` */
   find(channel: string): ChannelRule
   all(): ChannelRule[]
 }
@@ -50,7 +58,10 @@ export interface ChannelRules {
 export function createChannelRules(): ChannelRules {
   const exact = new Map<string, ChannelRule>()
   const prefixes: { prefix: string; rule: ChannelRule }[] = []
+  const match = (channel: string) =>
+    exact.get(channel) ?? prefixes.find(({ prefix }) => channel.startsWith(prefix))?.rule
   return {
+    match,
     add(pattern, options) {
       const rule = ruleOf(pattern, options)
       if (!pattern.endsWith('*')) exact.set(pattern, rule)
@@ -60,7 +71,7 @@ export function createChannelRules(): ChannelRules {
       }
     },
     find(channel) {
-      const rule = exact.get(channel) ?? prefixes.find(({ prefix }) => channel.startsWith(prefix))?.rule
+      const rule = match(channel)
       if (!rule) throw new EverwireError('unknown-channel', `no channel rule fits ${JSON.stringify(channel)}`)
       return rule
     },
@@ -73,7 +84,8 @@ function ruleOf(pattern: string, options: ChannelOptions): ChannelRule {
     throw new TypeError(`channel pattern ${pattern}: a * may stand at the end only, as in chat:*`)
   const {
     history,
-    subscribe = false,
+    public: isPublic = false,
+    subscribe = isPublic,
     publish = false,
     showPublisher = false,
     secret = false,
@@ -82,13 +94,37 @@ function ruleOf(pattern: string, options: ChannelOptions): ChannelRule {
   for (const [name, value] of Object.entries({ ...history, maxRecover }))
     if (!Number.isSafeInteger(value) || value < 1)
       throw new TypeError(`channel ${pattern}: ${name} must be a whole number from 1`)
+  if (isPublic && subscribe !== true)
+    throw new TypeError(`channel ${pattern}: public says that anybody may read it: leave subscribe away`)
   return {
     pattern,
     history: history && { ...historyDefaults, ...history },
     subscribe,
     publish,
     showPublisher,
+    public: isPublic,
     secret,
     maxRecover,
   }
+}
+
+/** @throws EverwireError `forbidden` */
+export async function assertMayRead(
+  { subscribe }: ChannelRule,
+  session: ClientSession,
+  channel: string,
+): Promise<void> {
+  const allowed = typeof subscribe === 'function' ? await subscribe(session, channel) : subscribe
+  if (!allowed) throw new EverwireError('forbidden', `reading ${channel} is not allowed`)
+}
+
+/** @throws EverwireError `forbidden` */
+export async function assertMayPublish(
+  { publish }: ChannelRule,
+  session: ClientSession,
+  channel: string,
+  attempt: PublishAttempt,
+): Promise<void> {
+  const allowed = typeof publish === 'function' ? await publish(session, channel, attempt) : publish
+  if (!allowed) throw new EverwireError('forbidden', `publishing to ${channel} is not allowed`)
 }

@@ -28,7 +28,7 @@ export interface Credentials {
   token: string | undefined
   /** The HTTP request that brought it: a Fastify request. */
   request: unknown
-  /** Name of the transport; `session` for the request that only opens a session. */
+  /** Name of the transport; `session` for the request that only opens a session, `http` for one without a library. */
   transport: string
 }
 

@@ -2,19 +2,19 @@ import { createHash } from 'node:crypto'
 import {
   encodeFrame,
   EverwireError,
-  fromUtf8,
   ownChannel,
-  toBase64,
   utf8,
   type Bus,
   type EncodedFrame,
   type GapReason,
+  type HistoryPage,
   type LivePublication,
   type Message,
   type Position,
   type StoredPublication,
 } from '@everwire/core'
 import type { ChannelRule, ChannelRules } from './channel-rules.js'
+import { publicationJson } from './publication.js'
 import { Ring, type RingItem } from './ring.js'
 
 /** Who reads channels: a session, as the hub sees it. */
@@ -53,6 +53,8 @@ interface Entry {
   ring: Ring
   /** Live channels: the last number of each publisher run. */
   readonly runs: Map<string, number>
+  /** Runs for whose next publication a gap was told already. */
+  readonly told: Set<string>
   /** Reads of history in flight, shared by everyone who needs the same. */
   readonly reads: Map<number, Promise<{ items: readonly RingItem[]; complete: boolean }>>
 }
@@ -146,8 +148,11 @@ export class Hub {
     const entry = this.#entry(key)
     const subscription: Subscription = { position: 0, live: false, gone: false }
     entry.readers.set(reader, subscription)
+    let ahead = false
     try {
       await entry.ready
+      if (from && entry.rule.history && from.epoch === entry.epoch && from.offset > entry.last)
+        ahead = await this.hasReached(key, from)
     } catch (error) {
       this.#leave(entry, reader)
       throw error
@@ -158,11 +163,12 @@ export class Hub {
       subscription.live = true
       return accepted(undefined)
     }
-    if (!from || (from.epoch === entry.epoch && from.offset <= entry.last)) {
+    if (!from || (from.epoch === entry.epoch && (ahead || from.offset <= entry.last))) {
       subscription.position = from ? from.offset : entry.last
       accepted({ epoch: entry.epoch, offset: subscription.position })
-      if (!from) subscription.live = true
-      else
+      // Whatever a change of epoch made of it meanwhile.
+      subscription.live = !from || from.offset > entry.last
+      if (!subscription.live)
         void this.#catchUp(entry, reader, subscription).catch((error: unknown) => {
           if (subscription.gone) return
           this.#leave(entry, reader)
@@ -180,6 +186,29 @@ export class Hub {
   unsubscribe(reader: Reader, key: string): void {
     const entry = this.#entries.get(key)
     if (entry?.readers.has(reader)) this.#leave(entry, reader)
+  }
+
+  /** Whether this node has sent the reader everything of a channel that it knows. */
+  isCurrent(reader: Reader, key: string): boolean {
+    return this.#entries.get(key)?.readers.get(reader)?.live ?? false
+  }
+
+  /** A page of what is kept after an offset, from the bus itself. @throws EverwireError `no-history` */
+  async read(key: string, after: number, limit: number): Promise<HistoryPage> {
+    const rule = this.rule(key)
+    if (!rule.history) throw new EverwireError('no-history', 'the channel keeps no history')
+    await this.declare(rule)
+    return await this.#bus.read(key, rule.history, { after, limit })
+  }
+
+  /**
+   * Whether a channel has come as far as a position beyond what is known here: this node may lag, and offsets rise by
+   * what other channels store, which another node may have heard of first.
+   */
+  async hasReached(key: string, { epoch, offset }: Position): Promise<boolean> {
+    const page = await this.read(key, offset, 1)
+    if (page.epoch !== epoch) return false
+    return page.publications.length > 0 || page.tail >= offset
   }
 
   /**
@@ -201,7 +230,7 @@ export class Hub {
     let bytes = 200
     let more = publications.length > limit
     for (const publication of publications.slice(-limit).reverse()) {
-      const part = publication.except === reader.id ? '' : historyItem(publication)
+      const part = publication.except === reader.id ? '' : publicationJson(publication, publication.offset)
       bytes += utf8(part).length + 1
       if (bytes > maxBytes && parts.length > 0) {
         more = true
@@ -227,6 +256,7 @@ export class Hub {
       last: 0,
       ring: new Ring(this.#ringSize, 0),
       runs: new Map(),
+      told: new Set(),
       reads: new Map(),
     }
     this.#entries.set(key, entry)
@@ -276,6 +306,7 @@ export class Hub {
 
   #broken(entry: Entry, reason: GapReason, position?: Position): void {
     if (position) this.#begin(entry, position)
+    for (const run of entry.runs.keys()) entry.told.add(run)
     const gap = gapFrame(entry, reason, position?.offset)
     for (const [reader, subscription] of entry.readers) {
       // Who still catches up finds out by itself what is missing; but a position of another epoch leads nowhere.
@@ -291,9 +322,11 @@ export class Hub {
     entry.last = publication.offset
     entry.ring.push(item)
     for (const [reader, subscription] of entry.readers) {
-      if (!subscription.live) continue
+      const { live, position } = subscription
+      // A reader that came from a node that knew more has this one already.
+      if (!live || item.offset <= position) continue
       subscription.position = item.offset
-      sendItem(reader, item)
+      sendItem(reader, position === item.previous ? item : ringItem(entry, publication, position))
     }
   }
 
@@ -302,7 +335,9 @@ export class Hub {
     const last = entry.runs.get(run)
     if (last !== undefined && number <= last) return
     // 0 is no claim: the publisher does not remember channels for ever.
-    const gap = last !== undefined && previous !== 0 && previous !== last ? gapFrame(entry, 'bus') : undefined
+    const isBroken = last !== undefined && previous !== 0 && previous !== last
+    const gap = isBroken && !entry.told.has(run) ? gapFrame(entry, 'bus') : undefined
+    entry.told.delete(run)
     entry.runs.delete(run)
     entry.runs.set(run, number)
     if (entry.runs.size > maxRuns) entry.runs.delete(entry.runs.keys().next().value!)
@@ -332,7 +367,9 @@ export class Hub {
       }
       const { epoch, position } = { epoch: entry.epoch, position: subscription.position }
       const near = entry.ring.after(position, chunk)
-      const { items, complete } = near ? { items: near, complete: true } : await this.#read(entry, position)
+      // The chain of the ring does not fit a position between two publications, as another node may have told.
+      const fits = near && (near[0]?.previous ?? position) === position
+      const { items, complete } = fits ? { items: near, complete: true } : await this.#read(entry, position)
       if (subscription.gone || subscription.live) return
       if (entry.epoch !== epoch) continue
       const first = items[0]
@@ -428,10 +465,3 @@ const gapFrame = ({ key, wire, epoch }: Entry, reason: GapReason, offset?: numbe
   encodeFrame(['gap', wire, reason, ...(offset === undefined ? [] : [epoch, offset])], undefined, {
     channel: key,
   })
-
-function historyItem({ offset, event, data, binary, userId }: StoredPublication): string {
-  const bytes = typeof data === 'string' ? utf8(data) : data
-  const body = bytes && (binary ? `,"binary":"${toBase64(bytes)}"` : `,"data":${fromUtf8(bytes)}`)
-  const user = userId === undefined ? '' : `,"userId":${JSON.stringify(userId)}`
-  return `{"offset":${offset},"event":${JSON.stringify(event)}${user}${body ?? ''}}`
-}

@@ -1,5 +1,6 @@
 import {
   defaults,
+  EverwireError,
   randomBase32,
   systemClock,
   type Bus,
@@ -13,7 +14,7 @@ import {
 export interface MemoryBusOptions {
   /** Sequences that channels share, so that offsets of one channel skip as they do on NATS. @default 8 */
   partitions?: number
-  /** Within this a repeated publication id is recognised. @default 120000 */
+  /** Within this a repeated publication id is recognised. @default what the server says */
   dedupWindowMs?: number
   /** @default the system's */
   clock?: Clock
@@ -50,7 +51,7 @@ const maxSwept = 10_000
  */
 export function memoryBus({
   partitions: partitionCount = 8,
-  dedupWindowMs = defaults.dedupWindowMs,
+  dedupWindowMs,
   clock = systemClock,
 }: MemoryBusOptions = {}): Bus {
   const epoch = randomBase32(10)
@@ -64,6 +65,8 @@ export function memoryBus({
     forgotten: 0,
   }))
   let liveNumber = 0
+  let windowMs = dedupWindowMs ?? defaults.dedupWindowMs
+  let closed = false
 
   const partitionOf = (channel: string) => partitions[hash(channel) % partitionCount]!
 
@@ -85,9 +88,13 @@ export function memoryBus({
     log.items.splice(0, gone)
   }
 
+  const assertOpen = () => {
+    if (closed) throw new EverwireError('temporary', 'the bus is closed')
+  }
+
   const sweep = () => {
     for (const partition of partitions) {
-      const oldId = clock.now() - dedupWindowMs
+      const oldId = clock.now() - windowMs
       for (const [id, { at }] of partition.ids) {
         if (at > oldId) break
         partition.ids.delete(id)
@@ -114,13 +121,16 @@ export function memoryBus({
   return {
     name: 'memory',
 
-    async open() {},
+    async open(context) {
+      windowMs = dedupWindowMs ?? context.dedupWindowMs
+    },
     async declare() {},
 
     async store(channel, history, message, { id } = {}) {
+      assertOpen()
       const partition = partitionOf(channel)
       const known = id === undefined ? undefined : partition.ids.get(id)
-      if (known && known.at > clock.now() - dedupWindowMs) return { epoch, offset: known.offset }
+      if (known && known.at > clock.now() - windowMs) return { epoch, offset: known.offset }
       const log = logOf(partition, channel)
       classes.set(channel, history)
       const publication = { ...message, offset: ++partition.sequence }
@@ -135,6 +145,7 @@ export function memoryBus({
     },
 
     async broadcast(channel, message) {
+      assertOpen()
       const number = ++liveNumber
       const entry = live.get(channel)
       if (!entry) return
@@ -144,6 +155,7 @@ export function memoryBus({
     },
 
     async follow(channel, _history, listener) {
+      assertOpen()
       const partition = partitionOf(channel)
       const log = logOf(partition, channel)
       listener.start({ epoch, offset: tailOf(partition, log) })
@@ -152,6 +164,7 @@ export function memoryBus({
     },
 
     async listen(channel, listener) {
+      assertOpen()
       const entry = live.get(channel) ?? { listeners: new Set(), previous: 0 }
       live.set(channel, entry)
       entry.listeners.add(listener)
@@ -162,6 +175,7 @@ export function memoryBus({
     },
 
     async read(channel, history, range) {
+      assertOpen()
       const partition = partitionOf(channel)
       const log = partition.logs.get(channel)
       if (log) retain(log, history)
@@ -180,6 +194,7 @@ export function memoryBus({
     },
 
     async close() {
+      closed = true
       cancelSweep()
     },
   }

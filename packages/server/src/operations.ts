@@ -8,9 +8,11 @@ import {
   type Frame,
   type Position,
 } from '@everwire/core'
+import { assertMayPublish, assertMayRead } from './channel-rules.js'
 import { errorFrame, type ClientSession, type Identity, type ServerSession } from './client-session.js'
 import type { Hub } from './hub.js'
 import type { Methods } from './methods.js'
+import { assertPublicationNames } from './publication.js'
 
 export interface OperationsOptions {
   hub: Hub
@@ -23,8 +25,6 @@ export interface OperationsOptions {
   failed(session: ServerSession, error: unknown): void
 }
 
-const maxEventLength = 100
-const maxIdLength = 100
 const historyMethod = 'everwire:history'
 const historyLimit = { default: 50, most: 1_000 }
 
@@ -118,19 +118,12 @@ export class Operations {
 
   async #publish(session: ServerSession, key: string, frame: Frame, number: number): Promise<EncodedFrame> {
     const [, channel, event, id, retried] = frame.header as [string, string, string, string?, number?]
-    if (event.length === 0 || event.length > maxEventLength)
-      throw new EverwireError('bad-payload', `an event name has 1 to ${maxEventLength} characters`)
-    if (id && id.length > maxIdLength)
-      throw new EverwireError('bad-payload', `a publication id has at most ${maxIdLength} characters`)
+    assertPublicationNames(event, id)
     const { hub } = this.#options
     const rule = hub.rule(key)
     // Checked once, here at the edge: nodes and readers pass the payload on as it is.
     const data = decodeData(frame)
-    const allowed =
-      typeof rule.publish === 'function'
-        ? await rule.publish(session, channel, { event, data })
-        : rule.publish
-    if (!allowed) throw new EverwireError('forbidden', `publishing to ${channel} is not allowed`)
+    await assertMayPublish(rule, session, channel, { event, data })
     if (retried && !rule.history)
       throw new EverwireError(
         'outcome-unknown',
@@ -189,9 +182,7 @@ export class Operations {
   }
 
   async #mayRead(session: ClientSession, key: string, channel: string): Promise<void> {
-    const { subscribe } = this.#options.hub.rule(key)
-    const allowed = typeof subscribe === 'function' ? await subscribe(session, channel) : subscribe
-    if (!allowed) throw new EverwireError('forbidden', `reading ${channel} is not allowed`)
+    await assertMayRead(this.#options.hub.rule(key), session, channel)
   }
 }
 

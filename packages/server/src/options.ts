@@ -1,4 +1,11 @@
-import { defaults, systemClock, type Bus, type Clock, type ServerTransport } from '@everwire/core'
+import {
+  defaults,
+  randomBase32,
+  systemClock,
+  type Bus,
+  type Clock,
+  type ServerTransport,
+} from '@everwire/core'
 import type { FastifyInstance } from 'fastify'
 import type { Identity } from './client-session.js'
 import type { Credentials } from './gateway.js'
@@ -58,9 +65,35 @@ export interface EverwireOptions {
   dedupWindowMs?: number
   /** Bytes waiting in a socket above which its link counts as blocked. @default 262144 */
   highWaterBytes?: number
+  /**
+   * Keys with which other programs publish as the server, over plain HTTP; each a secret of 32 characters or more.
+   * @default none
+   */
+  serverKeys?: readonly string[]
+  /**
+   * Secret of 32 characters or more that the nodes share, so that a ticket of one serves at the others.
+   * @default a random one: tickets serve at the node that made them
+   */
+  ticketKey?: string
+  /** How long a ticket may wait to be used. @default 10000 */
+  ticketMs?: number
+  /** How long the streams that a ticket opened may be resumed without authenticating again. @default 3600000 */
+  ticketStreamMs?: number
+  /** Event streams and held polls without a library, per node. @default 10000 */
+  maxStreams?: number
+  /** How long an event stream without a library lasts at most; its reader comes back. @default 60000 */
+  streamMs?: number
+  /** Bytes that may wait in the socket of an event stream without a library before it is ended. @default 262144 */
+  streamBytes?: number
+  /** Publications in one answer to a read without a library. @default 200 */
+  chunkSize?: number
+  /** Bytes of publications in such an answer; one publication goes out in any case. @default 262144 */
+  chunkBytes?: number
   /** @default the system's */
   clock?: Clock
 }
+
+const minSecretLength = 32
 
 /** Options with every default filled in. */
 export type Settings = Required<EverwireOptions>
@@ -108,7 +141,22 @@ export function readOptions(options: EverwireOptions): Settings {
     requestTimeoutMs: options.requestTimeoutMs ?? defaults.requestTimeoutMs,
     dedupWindowMs: options.dedupWindowMs ?? defaults.dedupWindowMs,
     highWaterBytes: options.highWaterBytes ?? defaults.highWaterBytes,
+    serverKeys: options.serverKeys ?? [],
+    ticketKey: options.ticketKey ?? randomBase32(52),
+    ticketMs: options.ticketMs ?? defaults.ticketMs,
+    ticketStreamMs: options.ticketStreamMs ?? defaults.ticketStreamMs,
+    maxStreams: options.maxStreams ?? defaults.streams,
+    streamMs: options.streamMs ?? defaults.streamMs,
+    streamBytes: options.streamBytes ?? defaults.streamBytes,
+    chunkSize: options.chunkSize ?? defaults.chunkSize,
+    chunkBytes: options.chunkBytes ?? defaults.chunkBytes,
   }
+  // The value itself belongs in no message.
+  for (const secret of [...settings.serverKeys, settings.ticketKey])
+    if (typeof secret !== 'string' || secret.length < minSecretLength)
+      throw new TypeError(
+        `everwire: serverKeys and ticketKey must be secrets of ${minSecretLength} characters or more`,
+      )
   for (const [name, value] of Object.entries(settings))
     if (typeof value === 'number' && (!Number.isSafeInteger(value) || value < 1))
       throw new TypeError(`everwire: ${name} must be a whole number from 1, it is ${value}`)

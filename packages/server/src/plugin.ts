@@ -10,10 +10,11 @@ import {
 } from '@everwire/core'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { createChannelResources } from './channel-resources.js'
 import { createChannelRules, type ChannelOptions } from './channel-rules.js'
 import type { ClientSession, Identity, ServerSession, SessionHost } from './client-session.js'
 import { createFlushScheduler } from './flush-scheduler.js'
-import { Gateway } from './gateway.js'
+import { Gateway, type Credentials } from './gateway.js'
 import { Hub, userChannel } from './hub.js'
 import { guardLoneProcess } from './lone-process.js'
 import { createMethods, type Method } from './methods.js'
@@ -133,17 +134,18 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
 
   const offers = (): TransportOffer[] =>
     transports.map(({ name }) => ({ name, offered: true, reason: 'enabled' }))
+  const authenticate = async (credentials: Credentials): Promise<Identity> => {
+    const identity = await settings.authenticate(credentials)
+    if (!identity) throw new EverwireError('unauthorized', 'authenticate refused the client')
+    assertIdentity(identity)
+    return identity
+  }
   const gateway = new Gateway({
     nodeId,
     clock,
     sessions,
     operations,
-    authenticate: async (credentials) => {
-      const identity = await settings.authenticate(credentials)
-      if (!identity) throw new EverwireError('unauthorized', 'authenticate refused the client')
-      assertIdentity(identity)
-      return identity
-    },
+    authenticate,
     offers,
     limits: {
       heartbeatMs: settings.heartbeatMs,
@@ -161,6 +163,8 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
       else log.info({ transport: link.transport, code, reason }, 'everwire: link refused')
     },
   })
+
+  const resources = createChannelResources({ settings, hub, rules, authenticate })
 
   const publish: Everwire['publish'] = async (channel, event, data, { except, id } = {}) => {
     if (!channel.startsWith('@user:')) assertChannelName(channel)
@@ -201,6 +205,7 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
         })
       })
       await registerRoutes(scope, gateway, offers, settings)
+      await resources.register(scope)
       for (const transport of transports)
         await transport.register(scope, {
           accept: (link, handshake) => gateway.accept(link, handshake),
@@ -214,7 +219,10 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
   )
 
   // Before the server stops listening to its sockets, so that clients hear why, and come back elsewhere.
-  app.addHook('preClose', async () => sessions.close())
+  app.addHook('preClose', async () => {
+    sessions.close()
+    resources.close()
+  })
   app.addHook('onClose', async () => await bus.close())
 }
 

@@ -12,6 +12,7 @@ import {
   type TransportOffer,
 } from '@everwire/core'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { exposedHeaders } from './channel-answer.js'
 import type { Gateway } from './gateway.js'
 import type { Settings } from './options.js'
 
@@ -30,8 +31,15 @@ export async function registerRoutes(
       origin: [...origins],
       credentials: true,
       methods: ['GET', 'POST'],
-      allowedHeaders: ['content-type', 'authorization', framesHeader],
-      exposedHeaders: ['retry-after'],
+      allowedHeaders: [
+        'content-type',
+        'authorization',
+        'idempotency-key',
+        'if-none-match',
+        'last-event-id',
+        framesHeader,
+      ],
+      exposedHeaders: [...exposedHeaders],
       maxAge: 7_200,
     })
 

@@ -11,6 +11,8 @@ export interface SessionsOptions {
   outboxBudgetBytes: number
   resumeWindowMs: number
   unattachedMs: number
+  /** Hears that a client brought an id of another node. */
+  foreign(): void
 }
 
 /** `node.secret`, in base32; checked before anything else is done with an id. */
@@ -66,6 +68,7 @@ export class Sessions {
   /** @throws EverwireError `unknown-session`, the same for what never was, what ended, and what is not an id at all */
   find(id: string): ServerSession {
     const [, node, secret] = idPattern.exec(id) ?? []
+    if (node !== undefined && node !== this.#options.nodeId) this.#options.foreign()
     const session = node === this.#options.nodeId ? this.#bySecret.get(secret!) : undefined
     if (!session) throw new EverwireError('unknown-session', 'there is no such session on this node')
     return session

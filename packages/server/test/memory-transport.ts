@@ -12,7 +12,7 @@ import type { Test } from 'tap'
 import { everwire, type EverwireOptions } from '../src/index.js'
 
 /** A client of which the test speaks every word. */
-export interface Peer {
+interface Peer {
   /** Session frames in order, without the answers to `ask`. */
   readonly frames: Frame[]
   readonly others: Frame[]
@@ -132,8 +132,7 @@ export async function startNode(t: Test, options: Partial<EverwireOptions> = {})
   return { app, clock, logs, connect: (attach) => connect(attach) }
 }
 
-export const text = (data: string | Uint8Array) =>
-  typeof data === 'string' ? data : new TextDecoder().decode(data)
+const text = (data: string | Uint8Array) => (typeof data === 'string' ? data : new TextDecoder().decode(data))
 
 export const range = (from: number, to: number): number[] =>
   Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i)

@@ -1,3 +1,4 @@
+export { busSuite, type BusBackend, type BusSuiteOptions, type BusSuiteTest } from './bus-suite.js'
 export { createFakeClock, type FakeClock } from './fake-clock.js'
 export {
   createFaultProxy,

@@ -35,7 +35,7 @@ export interface Verdict {
   misordered: number
   /** Places where a subscriber went on past something lost, and no gap was told there. */
   unsignalledGaps: number
-  /** Gaps told where nothing is missing. */
+  /** Gaps told where nothing is missing, neither accepted nor of an outcome that is unknown. */
   falseGaps: number
   /** Publications that are missing, and a gap said so. Counted per subscriber. */
   told: number
@@ -48,6 +48,8 @@ export interface Verdict {
 export interface LedgerOptions {
   /** Channels in which all subscribers must see one order, not only one per publisher. @default none */
   totalOrder?: (channel: string) => boolean
+  /** Gaps that may be told where nothing is missing, by reason. @default none */
+  mayTell?: (channel: string, reason: string) => boolean
 }
 
 const state = { none: 0, publishing: 1, accepted: 2, refused: 3 } as const
@@ -95,7 +97,10 @@ interface ChannelRecord {
 
 const maxDetails = 20
 
-export function createLedger({ totalOrder = () => false }: LedgerOptions = {}): Ledger {
+export function createLedger({
+  totalOrder = () => false,
+  mayTell = () => false,
+}: LedgerOptions = {}): Ledger {
   const channels = new Map<string, ChannelRecord>()
 
   const channelOf = (name: string): ChannelRecord => {
@@ -204,7 +209,8 @@ export function createLedger({ totalOrder = () => false }: LedgerOptions = {}): 
         phantoms: 0,
         details: [],
       }
-      for (const [channel, record] of channels) judge(verdict, channel, record, totalOrder(channel))
+      for (const [channel, record] of channels)
+        judge(verdict, channel, record, totalOrder(channel), (reason) => mayTell(channel, reason))
       return verdict
     },
   }
@@ -215,6 +221,7 @@ function judge(
   channel: string,
   { series, subscriptions }: ChannelRecord,
   total: boolean,
+  mayTell: (reason: string) => boolean,
 ): void {
   const note = (text: string) => {
     if (verdict.details.length < maxDetails) verdict.details.push(`${channel}: ${text}`)
@@ -247,10 +254,10 @@ function judge(
       if (reading.misordered > 0)
         note(`${subscriber} received ${reading.misordered} of ${one.publisher} after a later one`)
 
-      const missing = (from: number, to: number): number => {
+      const missing = (from: number, to: number, value: number = state.accepted): number => {
         let count = 0
         for (let n = Math.max(from, reading.start + 1); n <= Math.min(to, reading.end); n++)
-          if (one.states[n] === state.accepted && (counts[n] ?? 0) === 0) count++
+          if (one.states[n] === value && (counts[n] ?? 0) === 0) count++
         return count
       }
       const { toldUpTo } = reading
@@ -262,7 +269,12 @@ function judge(
         later,
       ]) {
         const count = missing(from, to)
-        if (count === 0) continue
+        if (count === 0) {
+          // What nobody can say of whether it happened may well be what the gap tells of.
+          if (gaps.length > 0 && missing(from, to, state.publishing) > 0)
+            for (const gap of gaps) useful.add(gap)
+          continue
+        }
         if (gaps.length > 0) {
           verdict.told += count
           for (const gap of gaps) useful.add(gap)
@@ -274,7 +286,7 @@ function judge(
       }
     }
     gaps.forEach((reason, index) => {
-      if (useful.has(index)) return
+      if (useful.has(index) || mayTell(reason)) return
       verdict.falseGaps++
       note(`${subscriber} was told a gap (${reason}) where nothing is missing`)
     })

@@ -182,7 +182,7 @@ async function isReady(server: ServerProcess, live: readonly ServerProcess[]): P
   // Only the leader knows how far the others are.
   return (
     meta.leader !== server.name ||
-    (meta.replicas ?? []).filter(({ current }) => current).length >= live.length - 1
+    (meta.replicas ?? []).filter(({ current, offline }) => current && !offline).length >= live.length - 1
   )
 }
 

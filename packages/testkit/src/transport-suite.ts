@@ -30,5 +30,20 @@ export async function transportSuite(t: SuiteTest, suite: TransportSuiteOptions)
     'bad input': badInputCases,
     leak: leakCases,
   }
-  for (const [name, cases] of Object.entries(groups)) await t.test(name, (t) => cases(t, suite))
+  const { only } = suite
+  for (const [name, cases] of Object.entries(groups))
+    if (!only) await t.test(name, (t) => cases(t, suite))
+    else if (only[name])
+      await t.test(name, async (t) => {
+        const wanted = new Set(only[name])
+        await cases(pick(t, wanted), suite)
+        t.strictSame([...wanted], [], 'each case that was asked for is there')
+      })
+}
+
+/** A test that passes over the cases that are not wanted, and takes those that are off the list. */
+function pick(t: SuiteTest, wanted: Set<string>): SuiteTest {
+  const test: SuiteTest['test'] = (name, run) =>
+    wanted.delete(name) ? t.test(name, run) : Promise.resolve(undefined)
+  return new Proxy(t, { get: (target, key) => (key === 'test' ? test : Reflect.get(target, key)) })
 }

@@ -67,6 +67,7 @@ export interface SuiteServer {
     on(event: 'upgrade', listener: (request: unknown, socket: Duplex) => void): unknown
   }
   readonly everwire: {
+    readonly nodeId: string
     readonly bus: Bus
     channel(
       pattern: string,
@@ -144,6 +145,8 @@ export interface TransportSuiteOptions {
   createClient(options: SuiteClientOptions): SuiteClient
   /** What joins the nodes. @default the server's own, in process */
   bus?: SuiteBus
+  /** Names of the cases to run, by group, for clients that are not made of transports' client halves. @default all */
+  only?: Readonly<Record<string, readonly string[]>>
 }
 
 /** A bus under the transports. */

@@ -1,0 +1,58 @@
+import type { FastifyInstance } from 'fastify'
+import { ChannelAccess } from './channel-access.js'
+import { ChannelPublishing } from './channel-publishing.js'
+import { ChannelReads } from './channel-reads.js'
+import { registerChannelRoutes } from './channel-routes.js'
+import type { ChannelRules } from './channel-rules.js'
+import type { Identity } from './client-session.js'
+import type { Credentials } from './gateway.js'
+import type { Hub } from './hub.js'
+import type { Settings } from './options.js'
+import { Tickets } from './tickets.js'
+
+export interface ChannelResourcesOptions {
+  settings: Settings
+  hub: Hub
+  rules: ChannelRules
+  authenticate(credentials: Credentials): Promise<Identity>
+}
+
+export interface ChannelResources {
+  register(scope: FastifyInstance): Promise<void>
+  /** Ends what is held open. */
+  close(): void
+}
+
+/** Room for the header of a frame beside its payload. */
+const headerBytes = 1_024
+
+/** Channels as plain HTTP resources, for clients without a library: the parts, put together. */
+export function createChannelResources({
+  settings,
+  hub,
+  rules,
+  authenticate,
+}: ChannelResourcesOptions): ChannelResources {
+  const { ticketKey, ticketMs, ticketStreamMs, streamMs, resumeWindowMs, serverKeys, frameBytes } = settings
+  const tickets = new Tickets({
+    key: ticketKey,
+    ticketMs,
+    streamMs: ticketStreamMs,
+    resumeMs: streamMs + resumeWindowMs,
+    wallClock: () => Date.now(),
+  })
+  const access = new ChannelAccess({ hub, rules, tickets, serverKeys, authenticate })
+  const reads = new ChannelReads({ ...settings, hub, access })
+  const publishing = new ChannelPublishing(hub, access)
+  return {
+    register: (scope) =>
+      registerChannelRoutes(scope, {
+        reads,
+        publishing,
+        access,
+        tickets,
+        payloadBytes: frameBytes - headerBytes,
+      }),
+    close: () => reads.close(),
+  }
+}
