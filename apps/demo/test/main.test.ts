@@ -24,7 +24,7 @@ function run(args: string[], env = {}, onOutput: (out: string, kill: () => void)
     const child = spawn(
       process.execPath,
       ['--conditions=@everwire/source', '--import', 'tsx', main, ...args],
-      { env: { ...process.env, NODE_OPTIONS: '', PORT: '', HOST: '', ...env } },
+      { env: { ...process.env, NODE_OPTIONS: '', PORT: '', HOST: '', NATS_URL: '', ...env } },
     )
     let [out, errors] = ['', '']
     child.stdout.on('data', (data) => {
@@ -45,6 +45,8 @@ t.test('refuses a bad option with one line, and an exit code that is not 0', asy
     [['--port', 'many'], {}, /whole number from 0 to 65535, not "many"/],
     [[], { PORT: '70000' }, /whole number from 0 to 65535, not "70000"/],
     [['--host'], {}, /--host needs a value/],
+    [[], { NATS_URL: 'localhost:4222' }, /NATS_URL must be addresses such as nats:.*, not "localhost:4222"/],
+    [[], { NATS_URL: 'nats://a:1, http://b' }, /NATS_URL must be addresses/],
   ]
   for (const [args, env, line] of cases) {
     const { code, out, errors } = await run(args, env)
@@ -63,6 +65,14 @@ t.test('says in one line that the port is taken', async (t) => {
   server.close()
   t.equal(code, 1)
   t.match(errors, `Port ${port} is taken`)
+  t.match(errors, oneLine)
+})
+
+t.test('says in one line that NATS cannot be reached', async (t) => {
+  const { code, out, errors } = await run(['--port', '0'], { NATS_URL: 'nats://127.0.0.1:1' })
+  t.equal(code, 1)
+  t.equal(out, '')
+  t.match(errors, /^NATS cannot be reached at nats:\/\/127\.0\.0\.1:1: /)
   t.match(errors, oneLine)
 })
 

@@ -163,11 +163,15 @@ export class LiveChannels {
     const decoded = decodeMessage(message, true)
     if (!decoded.live) return
     const { run, number, previous } = decoded.live
-    const { heard, listener } = listening
-    if (number <= (heard.get(run) ?? 0)) return
+    const { heard, baseline, listener } = listening
+    const last = heard.get(run)
+    if (number <= (last ?? 0)) return
     heard.delete(run)
     heard.set(run, number)
     if (heard.size > maxRuns) heard.delete(heard.keys().next().value!)
+    // Nobody else can see that the first ones of a run were lost: there is nothing before them to compare with.
+    const isFirst = last === undefined && this.#listening.has(listening)
+    if (isFirst && previous > ((baseline.get(run) as number | undefined) ?? 0)) listener.gap()
     listener.publication({ ...decoded.message, run, number, previous })
   }
 

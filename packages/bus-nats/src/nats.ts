@@ -55,6 +55,8 @@ interface Following {
 }
 
 const setupDelayMs = 250
+/** Of one request to JetStream: short enough for another one while a node starts, which Fastify gives 10 s. */
+const apiTimeoutMs = 2_000
 /** Republications may still be under way when the connection is back. */
 const secondCheckMs = 2_000
 
@@ -163,17 +165,18 @@ class NatsBus implements Bus {
   }
 
   async declare(pattern: string, history: HistoryClass | undefined): Promise<void> {
-    const { connection, partitions, agreement, mesh } = this.#opened()
-    try {
-      const changed = await agreement.declare(pattern, history, async (stored) => {
-        await partitions.prepare(stored)
-        await probeHistory(connection, this.#subjects, this.#settings, stored)
-      })
-      if (changed) await this.#announce(mesh)
-    } catch (error) {
-      const refused = refusedSubject(error)
-      throw refused === undefined ? unavailable(error) : forbidden([refused], this.#settings, error)
-    }
+    const { connection } = this.#opened()
+    const { clock, connectTimeoutMs } = this.#settings
+    const deadline = clock.now() + connectTimeoutMs
+    for (;;)
+      try {
+        return await this.#declare(pattern, history)
+      } catch (error) {
+        // A cluster that has just been started leaves some of what several nodes ask at once without an answer.
+        const passing = error instanceof EverwireError && error.code === 'temporary'
+        if (!passing || this.#closed || clock.now() >= deadline) throw error
+        await connection.sleep(setupDelayMs)
+      }
   }
 
   async store(channel: string, history: HistoryClass, message: Message, { id }: PublishOptions = {}) {
@@ -305,13 +308,27 @@ class NatsBus implements Bus {
     return this.#open
   }
 
+  async #declare(pattern: string, history: HistoryClass | undefined): Promise<void> {
+    const { connection, partitions, agreement, mesh } = this.#opened()
+    try {
+      const changed = await agreement.declare(pattern, history, async (stored) => {
+        await partitions.prepare(stored)
+        await probeHistory(connection, this.#subjects, this.#settings, stored)
+      })
+      if (changed) await this.#announce(mesh)
+    } catch (error) {
+      const refused = refusedSubject(error)
+      throw refused === undefined ? unavailable(error) : forbidden([refused], this.#settings, error)
+    }
+  }
+
   /** What needs JetStream, which a cluster that has just been started may not have yet. */
   async #setUp(connection: Connection) {
     const { clock, connectTimeoutMs, manageStreams, servers } = this.#settings
     const deadline = clock.now() + connectTimeoutMs
     for (;;) {
       try {
-        const manager: JetStreamManager = await jetstreamManager(connection.nats)
+        const manager: JetStreamManager = await jetstreamManager(connection.nats, { timeout: apiTimeoutMs })
         const registry = await Registry.open(connection, this.#subjects, this.#settings)
         return { manager, registry, clusterKey: await registry.clusterKey() }
       } catch (cause) {

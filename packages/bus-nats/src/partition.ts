@@ -314,9 +314,12 @@ export class Partition {
       if (!(error instanceof JetStreamApiError && error.code === streamNotFound)) throw unavailable(error)
       if (!manageStreams)
         throw new EverwireError('temporary', `the stream ${this.stream} is missing, and manageStreams is off`)
-      const info = await manager.streams.add(this.config(history)).catch((cause: unknown) => {
-        throw unavailable(cause)
-      })
+      // When several make it at once, nats-server 2.9 answers one of them only: it is there then.
+      const info = await manager.streams.add(this.config(history)).catch((cause: unknown) =>
+        manager.streams.info(this.stream).catch(() => {
+          throw unavailable(cause)
+        }),
+      )
       this.#marked = { at: -Infinity, sequence: -1 }
       await this.#mark(0).catch(() => {})
       return info

@@ -1,5 +1,5 @@
 import { randomBase32, type HistoryClass } from '@everwire/core'
-import { jetstreamManager, type JetStreamManager } from '@nats-io/jetstream'
+import { jetstream, jetstreamManager, type JetStreamManager } from '@nats-io/jetstream'
 import { Kvm, type KV, type KvEntry } from '@nats-io/kv'
 import type { Connection } from './connection.js'
 import type { NatsSettings } from './options.js'
@@ -12,6 +12,9 @@ export interface PatternEntry {
 }
 
 type Log = (level: 'info' | 'warn', fields: Readonly<Record<string, unknown>>, message: string) => void
+
+/** When several make the bucket at once, nats-server 2.9 answers one of them only: the others must ask again soon. */
+const requestTimeoutMs = 1_000
 
 /**
  * What all nodes must agree on, in one key-value bucket: history classes, what each pattern keeps, epochs, and the key
@@ -44,7 +47,7 @@ export class Registry {
 
   static async open(connection: Connection, subjects: Subjects, settings: NatsSettings): Promise<Registry> {
     const replicas = settings.replicas ?? (connection.clustered ? 3 : 1)
-    const kvm = new Kvm(connection.nats)
+    const kvm = new Kvm(jetstream(connection.nats, { timeout: requestTimeoutMs }))
     const { bucket } = subjects
     if (settings.manageStreams)
       await kvm.create(bucket, { history: 1, replicas, description: 'Everwire: what all nodes agree on' })

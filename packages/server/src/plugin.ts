@@ -10,7 +10,7 @@ import {
 } from '@everwire/core'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { createChannelResources } from './channel-resources.js'
+import { createChannelResources } from './library-free/resources.js'
 import { createChannelRules, type ChannelOptions } from './channel-rules.js'
 import type { ClientSession, Identity, ServerSession, SessionHost } from './client-session.js'
 import { createFlushScheduler } from './flush-scheduler.js'

@@ -12,7 +12,7 @@ import {
   type TransportOffer,
 } from '@everwire/core'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { exposedHeaders } from './channel-answer.js'
+import { exposedHeaders } from './library-free/answer.js'
 import type { Gateway } from './gateway.js'
 import type { Settings } from './options.js'
 

@@ -149,6 +149,29 @@ t.test('recovery', async (t) => {
     ])
   })
 
+  t.test(
+    'a position between two publications, as another node may tell it, sees the chain whole',
+    async (t) => {
+      const { app, connect } = await startNode(t, { bus: memoryBus({ partitions: 1 }) })
+      app.everwire.channel('h:*', { history: {}, subscribe: true })
+      const first = await connect()
+      const [epoch, start] = ack(await first.ask(['sub', 'h:1']))
+      for (const n of range(1, 20)) await app.everwire.publish('h:2', 'n', n)
+      const early = await connect()
+      t.strictSame(ack(await early.ask(['sub', 'h:1', epoch, start + 20])), [epoch, start + 20])
+      await app.everwire.publish('h:1', 'n', 1)
+      const late = await connect()
+      await late.ask(['sub', 'h:1', epoch, start + 20])
+      for (const peer of [first, early, late]) {
+        await peer.ask(['req', 'none'])
+        t.strictSame(peer.seen, [['n', 1]])
+      }
+      t.ok(chained(first.frames, start))
+      t.ok(chained(early.frames, start + 20))
+      t.ok(chained(late.frames, start + 20))
+    },
+  )
+
   t.test('the publisher that is left out still sees the chain whole', async (t) => {
     for (const channel of ['h:1', 'l:1']) {
       const { app, connect } = await startNode(t)

@@ -60,17 +60,31 @@ export function createEventParser(since = ''): EventParser {
 
 type Listener = (event: { data: string; lastEventId: string }) => void
 
+interface Source {
+  readonly readyState: number
+  onmessage: Listener | undefined
+  onerror: (() => void) | undefined
+  addEventListener(type: string, listener: Listener): void
+  close(): void
+}
+
+interface Sources {
+  new (url: string): Source
+  readonly CLOSED: number
+  /** Resolves when the next stream of any is answered with 200. */
+  next(): Promise<void>
+}
+
 /** As much of a browser's EventSource as pages here use; what is open is closed with the test. */
-export function openEventSources(t: { teardown(run: () => void): void }) {
+export function openEventSources(t: { teardown(run: () => void): void }): Sources {
   const stops = new Set<() => void>()
   t.teardown(() => {
     for (const stop of stops) stop()
   })
 
-  return class EventSource {
+  return class EventSource implements Source {
     static readonly CLOSED = 2
-    /** Streams that were answered with 200, of all. */
-    static opened = 0
+    static #waiting: (() => void)[] = []
     readyState = 0
     onmessage: Listener | undefined
     onerror: (() => void) | undefined
@@ -79,6 +93,10 @@ export function openEventSources(t: { teardown(run: () => void): void }) {
     readonly #url: string
     #lastEventId = ''
     #retryMs = 3_000
+
+    static next(): Promise<void> {
+      return new Promise((resolve) => EventSource.#waiting.push(resolve))
+    }
 
     constructor(url: string) {
       this.#url = url
@@ -120,7 +138,7 @@ export function openEventSources(t: { teardown(run: () => void): void }) {
       const response = await fetch(this.#url, { headers, signal })
       if (response.status !== 200 || response.headers.get('content-type') !== 'text/event-stream')
         return false
-      EventSource.opened++
+      for (const resolve of EventSource.#waiting.splice(0)) resolve()
       const parser = createEventParser(id)
       for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
         parser.push(chunk)

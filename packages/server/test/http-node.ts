@@ -60,7 +60,16 @@ export async function startHttpNode(t: Test, options: Partial<EverwireOptions> =
     ...options,
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
-  t.teardown(() => app.close())
+  const sockets = new Set<Socket>()
+  app.server.on('connection', (socket) => {
+    sockets.add(socket)
+    socket.on('close', () => sockets.delete(socket))
+  })
+  t.teardown(async () => {
+    // fetch opens connections ahead that never bring a request, and a server waits for those.
+    for (const socket of sockets) socket.destroy()
+    await app.close()
+  })
   const { port } = app.server.address() as { port: number }
   const url = `http://127.0.0.1:${port}/everwire`
 

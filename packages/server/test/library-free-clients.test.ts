@@ -8,6 +8,8 @@ import { serverKey, startHttpNode, type HttpNode } from './http-node.js'
 
 // Clients that others wrote, and the examples of the guide as they stand.
 
+t.setTimeout(120_000)
+
 const range = (from: number, to: number) =>
   Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i)
 const curl = process.env['CURL_PATH'] ?? 'curl'
@@ -152,7 +154,7 @@ async function readWithCurl(
 t.test('curl', async (t) => {
   t.test('is killed and resumed while publications flow, and misses nothing', async (t) => {
     const node = await start(t)
-    const total = 2_000
+    const total = 1_000
     const seen: unknown[] = []
     let sent = 0
     const flow = (async () => {
@@ -169,7 +171,7 @@ t.test('curl', async (t) => {
     }
     await flow
     t.strictSame(seen, range(1, total))
-    t.equal(kills, 14)
+    t.equal(kills, 7)
   })
 })
 
@@ -251,11 +253,9 @@ t.test('the examples of the guide', async (t) => {
         await node.clock.settle()
         if (n % 20 === 0) {
           // What is open ends, as after a minute, and comes back.
-          const before = EventSource.opened
+          const again = EventSource.next()
           await node.clock.advance(60_000)
-          for (let turn = 0; turn < 200_000 && EventSource.opened === before; turn++)
-            await node.clock.settle()
-          t.ok(EventSource.opened > before)
+          await again
         }
       }
       await enough

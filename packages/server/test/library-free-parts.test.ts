@@ -1,8 +1,8 @@
 import t from 'tap'
-import { createServerKeys } from '../src/server-keys.js'
-import { nextCursor } from '../src/stream-cursor.js'
-import { Tickets } from '../src/tickets.js'
-import { positionToken, readStart } from '../src/position-token.js'
+import { createServerKeys } from '../src/library-free/server-keys.js'
+import { nextCursor } from '../src/library-free/stream-cursor.js'
+import { Tickets } from '../src/library-free/tickets.js'
+import { positionToken, readStart } from '../src/library-free/position-token.js'
 
 const minute = 60_000
 

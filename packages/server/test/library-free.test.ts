@@ -168,6 +168,29 @@ t.test('a page', async (t) => {
     t.strictSame(valuesOf(await streamed.take(1)), [1])
   })
 
+  t.test('from the beginning jumps over nothing that is stored while an empty channel is read', async (t) => {
+    const bus = memoryBus({ partitions: 1 })
+    let reads = 0
+    const racing: Bus = {
+      ...bus,
+      async read(channel, history, range) {
+        const page = await bus.read(channel, history, range)
+        if (++reads === 1) await bus.store(channel, history, { event: 'n', data: '1' })
+        const { tail } = await bus.read(channel, history, range)
+        return { ...page, tail }
+      },
+    }
+    for (const query of ['?offset=-1', '?offset=-1&live=long-poll']) {
+      reads = 0
+      const node = await startWithChannels(t, { bus: racing })
+      t.strictSame(values((await node.get(`/channels/open:${query.length}${query}`)).json), [1], query)
+    }
+    reads = 0
+    const node = await startWithChannels(t, { bus: racing })
+    const stream = await node.listen('/channels/open:a?offset=-1', events)
+    t.strictSame(valuesOf(await stream.take(1)), [1])
+  })
+
   t.test('a payload stays as it is, in whatever form', async (t) => {
     const node = await startWithChannels(t)
     const room = '/channels/room:ann'

@@ -244,3 +244,25 @@ test('the ledger imports nothing, so that it runs in a browser too', (t) => {
   t.notMatch(readFileSync(new URL('../src/ledger.ts', import.meta.url), 'utf8'), /^import|import\(/m)
   t.end()
 })
+
+test('a gap may tell of what nobody knows the outcome of, and of nothing where that is allowed', (t) => {
+  const unknown = reading()
+  publish(unknown, 1, 2)
+  receive(unknown, 1, 2)
+  unknown.publishing('c', 'p', 3)
+  unknown.gap('s', 'c', 'bus')
+  t.match(unknown.verdict(), { ...clean, told: 0 })
+
+  const refused = reading()
+  refused.publishing('c', 'p', 1)
+  refused.refused('c', 'p', 1)
+  refused.gap('s', 'c', 'bus')
+  t.match(refused.verdict(), { ...clean, falseGaps: 1 }, 'what did not happen is not missing')
+
+  const allowed = reading({ mayTell: (_channel, reason) => reason === 'session' })
+  allowed.gap('s', 'c', 'session')
+  t.match(allowed.verdict(), clean)
+  allowed.gap('s', 'c', 'bus')
+  t.match(allowed.verdict(), { ...clean, falseGaps: 1 })
+  t.end()
+})

@@ -37,14 +37,14 @@ export function createChat(client: Client): void {
     if (follow) log.scrollTop = log.scrollHeight
   }
 
-  channel.on('message', (data) => add(data as ChatMessage))
+  channel.on('message', (data, { position }) => add(messageOf(data, position)))
   channel.on('gap', () => showProblem(problem, 'Some lines were too old to be sent again.'))
   channel
     .subscribe()
     .then(async () => {
       const { publications } = await channel.history({ limit: historyLimit })
-      for (const { data } of publications.reverse()) {
-        const message = data as ChatMessage
+      for (const { data, meta } of publications.reverse()) {
+        const message = messageOf(data, meta.position)
         if (!shown.has(message.id)) add(message, { before: true })
       }
       log.scrollTop = log.scrollHeight
@@ -76,6 +76,20 @@ export function createChat(client: Client): void {
       showProblem(problem, `“${message.text.slice(0, 40)}” was not sent: ${error.message}`)
     })
   })
+}
+
+/** Programs that publish on NATS are not checked by the server: what they leave away is filled in. */
+function messageOf(data: unknown, position: { offset: number } | undefined): ChatMessage {
+  const fields: Partial<ChatMessage> = typeof data === 'object' && data !== null ? data : {}
+  const { id, name, text, at, house } = fields
+  const whole = data instanceof Uint8Array ? new TextDecoder().decode(data) : JSON.stringify(data)
+  return {
+    id: typeof id === 'string' ? id : `offset ${position?.offset}`,
+    name: typeof name === 'string' && name !== '' ? name : 'Someone on NATS',
+    text: typeof text === 'string' ? text : typeof data === 'string' ? data : (whole ?? ''),
+    at: typeof at === 'number' ? at : Date.now(),
+    ...(house === true ? { house } : {}),
+  }
 }
 
 function line({ name, text, at, house }: ChatMessage, isMine: boolean, pending: boolean): HTMLElement {

@@ -1,4 +1,4 @@
-import { pause } from '../transport-suite/until.js'
+import { pause, until } from '../transport-suite/until.js'
 import type { Cases } from './types.js'
 import { createWorld, follow, isEverwireError, listen, names, plain, rejection, storeEach } from './world.js'
 
@@ -42,9 +42,14 @@ export const lifeCases: Cases = {
       bus.broadcast('a:1', { event }),
       bus.read('a:1', plain, { after: 0, limit: 10 }),
     ])
-    const outcomes = Promise.all(attempts.map((attempt) => rejection(attempt)))
+    const outcomes: unknown[] = []
+    for (const attempt of attempts) void rejection(attempt).then((outcome) => outcomes.push(outcome))
     await bus.close()
-    const errors = (await outcomes).filter((error) => error !== undefined)
+    await until(
+      () => outcomes.length === attempts.length,
+      () => `${attempts.length - outcomes.length} of ${attempts.length} have no end`,
+    )
+    const errors = outcomes.filter((error) => error !== undefined)
     t.strictSame(
       errors.filter((error) => !isEverwireError(error)),
       [],

@@ -51,12 +51,10 @@ export function createServerProcess(options: ServerProcessOptions): ServerProces
   let child: ChildProcess | undefined
   let ended = Promise.resolve()
 
-  const killOnExit = () => void child?.kill('SIGKILL')
-
   const launch = () => {
     const launched = spawn(command(), ['-c', configFile], { stdio: ['ignore', 'ignore', 'pipe'] })
     child = launched
-    process.once('exit', killOnExit)
+    const guard = guardOf(launched)
     const output = createInterface(launched.stderr!)
     output.on('line', (line) => {
       lines.push(line)
@@ -66,7 +64,7 @@ export function createServerProcess(options: ServerProcessOptions): ServerProces
       const gone = (line: string) => {
         lines.push(line)
         if (child === launched) child = undefined
-        process.off('exit', killOnExit)
+        guard?.kill('SIGKILL')
         resolve()
       }
       launched.once('error', (error) => gone(explain(error)))
@@ -92,7 +90,7 @@ export function createServerProcess(options: ServerProcessOptions): ServerProces
   const stop = async () => {
     child?.kill('SIGCONT')
     child?.kill('SIGTERM')
-    const cancel = systemClock.after(orderlyMs, killOnExit)
+    const cancel = systemClock.after(orderlyMs, () => void child?.kill('SIGKILL'))
     await ended
     cancel()
   }
@@ -138,6 +136,17 @@ export function createServerProcess(options: ServerProcessOptions): ServerProces
     pause: () => void child?.kill('SIGSTOP'),
     resume: () => void child?.kill('SIGCONT'),
   }
+}
+
+/** Ends a server whose test was killed: it lives as long as the pipe that this process holds, however that ends. */
+function guardOf({ pid }: ChildProcess): ChildProcess | undefined {
+  if (pid === undefined) return undefined
+  const guard = spawn('sh', ['-c', 'cat >/dev/null; kill -KILL "$0"', `${pid}`], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+  })
+  guard.on('error', () => {})
+  guard.unref()
+  return guard
 }
 
 const command = () => process.env.NATS_SERVER_PATH || 'nats-server'

@@ -6,9 +6,9 @@ import {
   type GapReason,
   type Position,
 } from '@everwire/core'
-import type { Hub, Reader } from './hub.js'
+import type { Hub, Reader } from '../hub.js'
 import { liveToken, positionToken } from './position-token.js'
-import { publicationJson } from './publication.js'
+import { publicationJson } from '../publication.js'
 
 /** A publication as it goes to readers without a library. */
 export interface ChannelMessage {

@@ -1,10 +1,5 @@
 import { type Clock, type EverwireError, type GapReason, type Position } from '@everwire/core'
-import {
-  ChannelReader,
-  type ChannelMessage,
-  type ChannelReaderOptions,
-  type ChannelSink,
-} from './channel-reader.js'
+import { ChannelReader, type ChannelMessage, type ChannelReaderOptions, type ChannelSink } from './reader.js'
 
 export interface ChannelPollOptions extends Omit<ChannelReaderOptions, 'sink'> {
   clock: Clock

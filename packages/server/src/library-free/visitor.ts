@@ -1,5 +1,5 @@
 import { EverwireError, randomBase32, type ErrorCode } from '@everwire/core'
-import type { ClientSession, Identity } from './client-session.js'
+import type { ClientSession, Identity } from '../client-session.js'
 
 /** What hooks are told the transport of a client without a library is. */
 export const visitorTransport = 'http'

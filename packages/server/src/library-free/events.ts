@@ -1,5 +1,5 @@
 import { comment, type GapReason } from '@everwire/core'
-import type { ChannelMessage } from './channel-reader.js'
+import type { ChannelMessage } from './reader.js'
 
 /** How a channel is written as an event stream. */
 export interface EventFormat {

@@ -1,9 +1,9 @@
 import { assertChannelName, decodeData, EverwireError, type Position } from '@everwire/core'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { ChannelAccess } from './channel-access.js'
-import { sendError, setCommonHeaders } from './channel-answer.js'
-import { binaryType, type ChannelPublishing } from './channel-publishing.js'
-import type { ChannelReads } from './channel-reads.js'
+import type { ChannelAccess } from './access.js'
+import { sendError, setCommonHeaders } from './answer.js'
+import { binaryType, type ChannelPublishing } from './publishing.js'
+import type { ChannelReads } from './reads.js'
 import { positionToken } from './position-token.js'
 import type { Tickets } from './tickets.js'
 

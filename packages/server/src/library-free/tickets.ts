@@ -7,7 +7,7 @@ import {
   timingSafeEqual,
 } from 'node:crypto'
 import { EverwireError } from '@everwire/core'
-import type { Identity } from './client-session.js'
+import type { Identity } from '../client-session.js'
 
 export interface TicketsOptions {
   /** Secret that nodes share when a ticket of one must serve at the others. */

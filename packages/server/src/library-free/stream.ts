@@ -8,13 +8,8 @@ import {
   type Position,
 } from '@everwire/core'
 import type { FastifyReply } from 'fastify'
-import { heartbeat, retryAfter, type EventFormat } from './channel-events.js'
-import {
-  ChannelReader,
-  type ChannelMessage,
-  type ChannelReaderOptions,
-  type ChannelSink,
-} from './channel-reader.js'
+import { heartbeat, retryAfter, type EventFormat } from './events.js'
+import { ChannelReader, type ChannelMessage, type ChannelReaderOptions, type ChannelSink } from './reader.js'
 
 export interface ChannelStreamOptions extends Omit<ChannelReaderOptions, 'sink' | 'roomBytes'> {
   reply: FastifyReply
