@@ -6,6 +6,7 @@ import { Refusal, run, say } from './lib.mjs'
 // prettier-ignore
 const programs = {
   chromium: { env: 'CHROMIUM_PATH', names: ['chromium', 'chromium-browser', 'google-chrome', 'Chromium', 'Google Chrome'], apt: 'chromium', brew: '--cask chromium' },
+  openssl: { env: 'OPENSSL_PATH', names: ['openssl'], apt: 'openssl', brew: 'openssl' },
   curl: { env: 'CURL_PATH', names: ['curl'], apt: 'curl', brew: 'curl' },
   'nats-server': { env: 'NATS_SERVER_PATH', names: ['nats-server'], apt: 'nats-server', brew: 'nats-server' },
 }

@@ -37,6 +37,8 @@ export const defaults = {
   subscriptions: 200,
   /** Operations of one session that may be unanswered. */
   operations: 1_000,
+  /** Bytes of their payloads. */
+  operationBytes: 4_194_304,
   /** Frames in one uplink request. */
   uplinkFrames: 100,
   /** Operations a client keeps while they wait or are unanswered. */

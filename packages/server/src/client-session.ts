@@ -87,6 +87,7 @@ export class ServerSession implements ClientSession, Reader {
   #waiting: (() => void)[] = []
   #identity: Identity
   #operations = 0
+  #operationBytes = 0
   attachState: AttachState = neverAttached
   /** Watches the link at hand. */
   heartbeat: Heartbeat | undefined
@@ -127,6 +128,10 @@ export class ServerSession implements ClientSession, Reader {
   /** Operations that have no answer yet. */
   get operations(): number {
     return this.#operations
+  }
+  /** Bytes of their payloads. */
+  get operationBytes(): number {
+    return this.#operationBytes
   }
 
   /** This session as hooks would see it under another identity. */
@@ -184,8 +189,9 @@ export class ServerSession implements ClientSession, Reader {
   }
 
   /** Answers operation `number` exactly once: with the frame that `run` makes, or the error that it throws. */
-  async answer(number: number, run: () => Promise<EncodedFrame | undefined>): Promise<void> {
+  async answer(number: number, bytes: number, run: () => Promise<EncodedFrame | undefined>): Promise<void> {
     this.#operations++
+    this.#operationBytes += bytes
     try {
       const frame = await run()
       if (frame) this.send(frame)
@@ -194,6 +200,7 @@ export class ServerSession implements ClientSession, Reader {
       if (codeOf(error) === 'internal') throw error
     } finally {
       this.#operations--
+      this.#operationBytes -= bytes
     }
   }
 

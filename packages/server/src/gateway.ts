@@ -49,6 +49,8 @@ export interface GatewayOptions {
 
 /** Frames that may wait while their link is being authenticated. */
 const maxEarlyFrames = 100
+/** Bytes of their payloads; beyond one frame. */
+const maxEarlyBytes = 262_144
 
 /** Where links arrive: hello, authentication, attach. Until a link has attached, nothing else is answered. */
 export class Gateway {
@@ -64,6 +66,7 @@ export class Gateway {
     let heartbeat: Heartbeat | undefined
     let cancelExpiry: Cancel = () => {}
     let early: Frame[] | undefined
+    let earlyBytes = 0
     let over = false
     let told = false
 
@@ -113,7 +116,8 @@ export class Gateway {
     const first = (frame: Frame) => {
       const [kind, fields] = frame.header as [string, Record<string, unknown>]
       if (early) {
-        if (early.push(frame) > maxEarlyFrames)
+        earlyBytes += frame.data?.length ?? 0
+        if (early.push(frame) > maxEarlyFrames || (early.length > 1 && earlyBytes > maxEarlyBytes))
           throw new EverwireError('bad-frame', 'too many frames before the welcome')
       } else if (kind === 'hello') {
         assertVersion(fields)

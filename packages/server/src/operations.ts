@@ -19,6 +19,7 @@ export interface OperationsOptions {
   methods: Methods
   maxSubscriptions: number
   maxOperations: number
+  maxOperationBytes: number
   requestTimeoutMs: number
   frameBytes: number
   /** An operation failed for a reason that is ours. */
@@ -37,15 +38,19 @@ export class Operations {
   }
 
   execute(session: ServerSession, frame: Frame, number: number): void {
-    if (session.operations >= this.#options.maxOperations) {
+    const { maxOperations, maxOperationBytes } = this.#options
+    const bytes = frame.data?.length ?? 0
+    // A single one is bounded by the size of a frame.
+    const isTooMuch = session.operations > 0 && session.operationBytes + bytes > maxOperationBytes
+    if (session.operations >= maxOperations || isTooMuch) {
       const error = new EverwireError(
         'too-many-operations',
-        `${session.operations} operations have no answer yet`,
+        `${session.operations} operations with ${session.operationBytes} bytes have no answer yet`,
       )
       return session.send(errorFrame(number, error))
     }
     session
-      .answer(number, () => this.#run(session, frame, number))
+      .answer(number, bytes, () => this.#run(session, frame, number))
       .catch((error: unknown) => this.#options.failed(session, error))
   }
 

@@ -55,6 +55,8 @@ export interface EverwireOptions {
   maxSubscriptions?: number
   /** Operations of one session that may be unanswered. @default 1000 */
   maxOperations?: number
+  /** Bytes of the payloads of those. @default 4194304 */
+  maxOperationBytes?: number
   /** Sessions per node. @default 100000 */
   maxSessions?: number
   /** How long after its expiry a token still serves the link that it opened. @default 25000 */
@@ -136,6 +138,7 @@ export function readOptions(options: EverwireOptions): Settings {
     frameBytes: options.frameBytes ?? defaults.frameBytes,
     maxSubscriptions: options.maxSubscriptions ?? defaults.subscriptions,
     maxOperations: options.maxOperations ?? defaults.operations,
+    maxOperationBytes: options.maxOperationBytes ?? defaults.operationBytes,
     maxSessions: options.maxSessions ?? 100_000,
     tokenGraceMs: options.tokenGraceMs ?? defaults.tokenGraceMs,
     requestTimeoutMs: options.requestTimeoutMs ?? defaults.requestTimeoutMs,

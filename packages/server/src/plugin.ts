@@ -99,6 +99,7 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     methods,
     maxSubscriptions: settings.maxSubscriptions,
     maxOperations: settings.maxOperations,
+    maxOperationBytes: settings.maxOperationBytes,
     requestTimeoutMs: settings.requestTimeoutMs,
     frameBytes,
     failed: (session, error) => log.error({ err: error, session: session.id }, 'everwire: operation failed'),

@@ -59,6 +59,42 @@ t.test('without anyone away, the session that keeps most ends', async (t) => {
   t.equal(app.everwire.sessions().length, 1)
 })
 
+t.test('operations behind a slow hook are bounded by count and by bytes', async (t) => {
+  for (const [options, fits] of [
+    [{ maxOperations: 3 }, 3],
+    [{ maxOperationBytes: 25_000 }, 2],
+  ] as const) {
+    const { app, connect } = await startNode(t, options)
+    let allow = () => {}
+    const allowed = new Promise<void>((resolve) => (allow = resolve))
+    app.everwire.channel('h:*', { history: {}, publish: () => allowed.then(() => true) })
+    const peer = await connect()
+    const answers = Array.from({ length: 5 }, (_, i) =>
+      peer.ask(['pub', `h:${i}`, 'n', `id${i}`], JSON.stringify(large)),
+    )
+    for (const answer of answers.slice(fits))
+      t.match((await answer).header, ['err', Number, 'too-many-operations'])
+    allow()
+    for (const answer of answers.slice(0, fits)) t.equal((await answer).header[0], 'ack')
+    t.equal((await peer.ask(['pub', 'h:1', 'n', 'again'], JSON.stringify(large))).header[0], 'ack')
+  }
+})
+
+t.test('what comes before a link is authenticated is bounded by bytes', async (t) => {
+  const { connect, clock } = await startNode(t, { authenticate: () => new Promise(() => {}) })
+  const peer = await connect()
+  for (let n = 0; n < 26; n++) peer.send(['pub', 'h:1', 'n', `${n}`], JSON.stringify(large))
+  await clock.settle()
+  t.equal(peer.over, false)
+  peer.send(['pub', 'h:1', 'n', '26'], JSON.stringify(large))
+  await clock.settle()
+  t.equal(peer.over, true)
+  t.match(
+    peer.others.map(({ header }) => header.slice(0, 2)),
+    [['refuse', 'bad-frame']],
+  )
+})
+
 t.test('options that are wrong are refused at once, each by its name', async (t) => {
   for (const [options, message] of [
     [{ transports: [] }, /at least one transport/],
