@@ -4,7 +4,8 @@ import { mkdir, rm } from 'node:fs/promises'
 import axe from 'axe-core'
 import type { Page } from 'playwright-core'
 import type {} from '../src/page/demo-api.js'
-import { outputFolder, setStage } from './support/stage.js'
+import { outputFolder } from './support/output-folder.js'
+import { setStage } from './support/stage.js'
 
 const widths = [360, 1440]
 const schemes = ['light', 'dark'] as const

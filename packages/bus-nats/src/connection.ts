@@ -144,7 +144,8 @@ export class Connection {
       this.#flush = undefined
       const losses = this.#losses
       try {
-        await this.nats.flush()
+        // The driver's flush has no end when the connection is closed meanwhile.
+        await Promise.race([this.nats.flush(), this.nats.closed().then(rejectClosed)])
       } catch (cause) {
         throw new EverwireError('outcome-unknown', 'the connection to NATS was lost meanwhile', { cause })
       }
@@ -227,6 +228,8 @@ export class Connection {
     for (const resolve of waiting) resolve()
   }
 }
+
+const rejectClosed = () => Promise.reject(new Error('the connection was closed'))
 
 const defaultMaxPayload = 1_048_576
 

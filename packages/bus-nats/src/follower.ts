@@ -99,6 +99,11 @@ export class Follower {
     if (this.#isIdle() && this.#newest === told) this.#verified = Math.max(this.#verified, last)
   }
 
+  /** Nothing of the channel was stored up to here but what was told. */
+  verify(through: number): void {
+    if (this.#isIdle()) this.#verified = Math.max(this.#verified, through)
+  }
+
   /** Something may have been stored that did not come. */
   hint(): void {
     this.#read(everything)
@@ -182,6 +187,7 @@ export class Follower {
   #tell(publication: StoredPublication): void {
     this.#last = this.#newest = publication.offset
     this.#verified = Math.max(this.#verified, publication.offset)
+    this.#partition.told(publication.offset)
     this.#told.push(publication.offset)
     if (this.#told.length > maxRemembered) this.#told.shift()
     this.#listener.publication(publication)

@@ -71,6 +71,7 @@ const fetchMs = 5_000
 const fetchMessages = 500
 const readAttempts = 3
 const marksPerAge = 16
+const maxTold = 100_000
 
 /** One stream: a part of the channels of one history class. Knows its epoch, and what of it is proven. */
 export class Partition {
@@ -86,6 +87,10 @@ export class Partition {
   #doubted = false
   /** Highest sequence that is known to have been given. */
   #known = 0
+  /** Everything up to here was told by some follower, or asked for. */
+  #accounted = 0
+  /** Of what was stored since, what followers have told. */
+  readonly #told = new Set<number>()
   /** When this node stored a mark, and the sequence that it may have. */
   #marked = { at: -Infinity, sequence: -1 }
 
@@ -176,12 +181,31 @@ export class Partition {
   async check(): Promise<void> {
     const { state } = await this.inspect()
     await this.#mark(state.last_seq)
-    const followers = [...this.followers].filter(({ verified }) => verified < state.last_seq)
+    const followers = this.#doubtful(state.last_seq)
     const worker = async () => {
       for (let next = followers.pop(); next; next = followers.pop())
         await next.check(state.first_seq, state.last_seq)
     }
     await Promise.all(Array.from({ length: followersAtOnce }, worker))
+  }
+
+  /** A follower has told this one: no other channel has it. */
+  told(sequence: number): void {
+    if (sequence > this.#accounted && this.#told.size < maxTold) this.#told.add(sequence)
+  }
+
+  /** Followers that may lack something up to `last`: none where all that was stored is accounted for. */
+  #doubtful(last: number): Follower[] {
+    let through = this.#accounted
+    while (this.#told.has(through + 1)) through++
+    const isAccounted = through >= last
+    const from = this.#accounted
+    this.#accounted = Math.max(from, last)
+    for (const sequence of this.#told) if (sequence <= last) this.#told.delete(sequence)
+    return [...this.followers].filter((follower) => {
+      if (isAccounted && follower.verified >= from) follower.verify(last)
+      return follower.verified < last
+    })
   }
 
   /**
@@ -284,6 +308,8 @@ export class Partition {
       )
       this.#known = state.last_seq
       this.#witness = undefined
+      this.#accounted = state.last_seq
+      this.#told.clear()
       for (const follower of this.followers) follower.restart()
     } else this.#known = Math.max(this.#known, state.last_seq)
     if (state.last_seq <= (this.#witness?.sequence ?? 0)) return

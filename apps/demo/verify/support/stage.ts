@@ -1,11 +1,8 @@
 import { rm } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
 import { chromium, type Browser } from 'playwright-core'
 import { createDemo, type Demo } from '../../src/app.js'
 import { buildPage } from '../../src/build-page.js'
-
-/** Where verifications leave what they made; not in git. */
-export const outputFolder = fileURLToPath(new URL('../../../../.verify/', import.meta.url))
+import { outputFolder } from './output-folder.js'
 
 const flags = [
   '--headless',
