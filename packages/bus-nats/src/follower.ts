@@ -43,6 +43,8 @@ export class Follower {
   #restarted = false
   /** Came without a proof that it follows what was told. */
   #unproven: Held | undefined
+  /** Came though a later one was told. */
+  #contradicted: number | undefined
   /** Up to here it must be read; whatever lies beyond is read along. */
   #wanted = 0
 
@@ -65,6 +67,7 @@ export class Follower {
     try {
       // Asked over the same connection after the interest was told: the leader's server knows of it before it answers.
       const epoch = await this.#begin()
+      if (this.#stopped) return
       this.#started = true
       this.#listener.start({ epoch, offset: this.#last })
       this.#release()
@@ -95,8 +98,10 @@ export class Follower {
     const { newest } = await this.#partition.tail(this.subject)
     if (!this.#isIdle() || this.#newest !== told) return
     if (newest > this.#last) return this.#read(newest)
-    if (newest < told && told >= first && (await this.#isUnknown(told))) return
-    if (this.#isIdle() && this.#newest === told) this.#verified = Math.max(this.#verified, last)
+    if (newest < told && told >= first) return await this.#checkTold(told)
+    // Away for longer than anything is kept: whatever was stored and has left meanwhile, nobody can tell.
+    if (first > this.#verified + 1) this.#lose(Math.max(this.#last, last))
+    else this.#verified = Math.max(this.#verified, last)
   }
 
   /** Nothing of the channel was stored up to here but what was told. */
@@ -167,14 +172,22 @@ export class Follower {
     else this.#wanted = Math.max(this.#wanted, offset)
   }
 
-  /** One that comes late was told before; otherwise what was told in its place was made up, and hides it. */
+  /** One that comes late was told before; otherwise it is of another epoch, or what was told in its place was made up. */
   #compare(offset: number): void {
     if (offset <= (this.#told[0] ?? offset) || this.#told.includes(offset)) return
-    const sound = this.#told.filter((one) => one < offset)
-    this.#lose(sound.at(-1)!)
-    this.#told = sound
-    this.#wanted = everything
+    this.#contradicted = Math.min(this.#contradicted ?? offset, offset)
     this.#work()
+  }
+
+  async #resolve(contradicted: number): Promise<void> {
+    // Another epoch restarts this follower.
+    await this.#partition.look()
+    if (this.#stopped || this.#restarted) return
+    this.#contradicted = undefined
+    const sound = this.#told.filter((one) => one < contradicted)
+    this.#lose(sound.at(-1) ?? this.#last)
+    this.#told = sound.length > 0 ? sound : this.#told
+    this.#wanted = everything
   }
 
   /** What followed the last that was told may be missing, or made up: it goes on after this offset. */
@@ -193,12 +206,13 @@ export class Follower {
     this.#listener.publication(publication)
   }
 
-  /** What was told last is not in the stream: it was never there, and may have hidden what was. */
-  async #isUnknown(told: number): Promise<boolean> {
-    const again = await this.#partition.tail(this.subject)
-    if (!this.#isIdle() || this.#newest !== told || again.newest >= told) return false
-    this.#lose(again.newest)
-    return true
+  /** What was told last is not in the stream: was it never there, it may have hidden what was. */
+  async #checkTold(told: number): Promise<void> {
+    const { newest } = await this.#partition.tail(this.subject)
+    // The stream may be another one, of which this follower hears then; or age may have taken it.
+    const { state } = await this.#partition.look()
+    if (!this.#isIdle() || this.#newest !== told || newest >= told || told < state.first_seq) return
+    this.#lose(Math.max(newest, state.first_seq - 1))
   }
 
   #read(to: number): void {
@@ -221,6 +235,7 @@ export class Follower {
     while (!this.#stopped && !this.#connection.closed && this.#hasWork())
       try {
         if (this.#restarted) await this.#beginAnew()
+        else if (this.#contradicted !== undefined) await this.#resolve(this.#contradicted)
         else if (this.#unproven) await this.#prove(this.#unproven)
         else await this.#readOn()
       } catch {
@@ -231,7 +246,8 @@ export class Follower {
   }
 
   #hasWork(): boolean {
-    return this.#restarted || this.#unproven !== undefined || this.#wanted > this.#last
+    const isDoubted = this.#unproven !== undefined || this.#contradicted !== undefined
+    return this.#restarted || isDoubted || this.#wanted > this.#last
   }
 
   async #beginAnew(): Promise<void> {
@@ -239,7 +255,7 @@ export class Follower {
     if (this.#stopped) return
     // They may be of either epoch; what is of this one is read again.
     this.#held = []
-    this.#unproven = undefined
+    this.#unproven = this.#contradicted = undefined
     this.#wanted = everything
     this.#listener.gap('epoch', { epoch, offset: this.#last })
   }
@@ -249,10 +265,11 @@ export class Follower {
     const { known } = this.#partition
     const wanted = this.#wanted
     const range = { after: this.#last, limit: chunk, to: wanted }
-    const { publications, complete } = await this.#partition.readAfter(this.subject, range, this.#verified)
+    const page = await this.#partition.readAfter(this.subject, range, this.#verified)
+    const { publications, complete } = page
     if (this.#stopped || this.#restarted) return
     const first = publications[0]
-    if (!complete) this.#lose(first ? first.offset - 1 : Math.max(this.#last, known))
+    if (!complete) this.#lose(first ? first.offset - 1 : Math.max(this.#last, Math.min(known, page.from - 1)))
     for (const publication of publications) this.#tell(publication)
     // Asked for more meanwhile, it may be there by now; and what is not complete may have been left half read.
     if (complete && publications.length < chunk && this.#wanted === wanted) this.#wanted = 0

@@ -55,6 +55,9 @@ interface Following {
 }
 
 const setupDelayMs = 250
+const readAttempts = 3
+/** What a server that does not answer may cost at the end. */
+const lastFlushMs = 1_000
 /** Of one request to JetStream: short enough for another one while a node starts, which Fastify gives 10 s. */
 const apiTimeoutMs = 2_000
 /** Republications may still be under way when the connection is back. */
@@ -214,13 +217,28 @@ class NatsBus implements Bus {
     const { partition, subject } = await this.#place(channel, history)
     // Another node may know of more.
     if ('after' in range && range.after > partition.known) await partition.inspect()
-    const epoch = await partition.epoch()
+    for (let attempt = 1; ; attempt++) {
+      const epoch = await partition.epoch()
+      const page = await this.#read(partition, subject, range).catch(async (error: unknown) => {
+        // It may be missing, and is made anew then.
+        await partition.look()
+        if (attempt === readAttempts) throw error
+      })
+      // Nobody on this node need follow the stream: that it is still the same is looked at after the reading.
+      if (page) await partition.look()
+      if (page && partition.currentEpoch === epoch) return { ...page, epoch }
+      if (attempt === readAttempts)
+        throw new EverwireError('temporary', 'the stream changes while it is read')
+    }
+  }
+
+  async #read(partition: Partition, subject: string, range: HistoryRange) {
     const page =
       'after' in range
         ? await partition.readAfter(subject, range)
         : { publications: await partition.readBefore(subject, range.before, range.limit), complete: false }
-    const { known } = await partition.tail(subject)
-    return { ...page, epoch, tail: known }
+    const { publications, complete } = page
+    return { publications, complete, tail: (await partition.tail(subject)).known }
   }
 
   async close(): Promise<void> {
@@ -233,7 +251,8 @@ class NatsBus implements Bus {
   async #end({ connection, mesh }: Open): Promise<void> {
     if (connection.closed) return
     mesh.stop()
-    if (connection.connected) await connection.nats.flush().catch(() => {})
+    if (connection.connected)
+      await Promise.race([connection.flush().catch(() => {}), connection.sleep(lastFlushMs)])
     await connection.close()
   }
 
@@ -291,11 +310,11 @@ class NatsBus implements Bus {
     following.stop()
     while (this.#following.has(following) && !this.#closed)
       try {
-        return await this.#start(following, {
+        return await (following.begun = this.#start(following, {
           start: (position) => listener.gap('epoch', position),
           publication: (publication) => listener.publication(publication),
           gap: (reason, position) => listener.gap(reason, position),
-        })
+        }))
       } catch {
         // The servers are out of reach.
         await connection.sleep(setupDelayMs)

@@ -177,6 +177,12 @@ export class Partition {
     await this.#options.jetStream.publish(`${this.#captured}%.${randomBase32(8)}`, undefined, { retries: 1 })
   }
 
+  /** As `inspect`, but begun after this call. */
+  async look(): Promise<StreamInfo> {
+    await this.#inspection?.catch(() => {})
+    return await this.inspect()
+  }
+
   /** Finds what was stored and never came. Asks only for channels that may lack something: none while nothing is stored. */
   async check(): Promise<void> {
     const { state } = await this.inspect()
@@ -230,23 +236,25 @@ export class Partition {
    * Publications of a channel after an offset, oldest first, with nothing missing between them. They are complete when
    * it is proven that nothing was removed before the first either.
    * @param verified everything of the channel up to here is known to the caller
+   * @returns with them, where the channel is whole from
    */
   async readAfter(
     subject: string,
     { after, limit, to = Number.MAX_SAFE_INTEGER }: { after: number; limit: number; to?: number | undefined },
     verified = after,
-  ): Promise<Pick<HistoryPage, 'publications' | 'complete'>> {
+  ): Promise<Pick<HistoryPage, 'publications' | 'complete'> & { from: number }> {
     let from = after + 1
     for (let attempt = 1; ; attempt++) {
       const messages = await this.#walk(subject, from, limit, to)
       // Asked after the reading: what retention takes in the meantime would otherwise be jumped over.
       const whole = await this.#wholeFrom(subject, after, verified)
-      if (whole === undefined) return { publications: messages.map(publicationOf), complete: true }
+      if (whole === undefined)
+        return { publications: messages.map(publicationOf), complete: true, from: after + 1 }
       // Retention takes the oldest first: from the oldest that is still there on, nothing was jumped over.
       const sound = messages.filter(({ seq }) => seq >= whole)
       // Where they leave faster than they can be read, they are gone.
       if (sound.length === messages.length || whole > to || attempt === readAttempts)
-        return { publications: sound.map(publicationOf), complete: false }
+        return { publications: sound.map(publicationOf), complete: false, from: whole }
       from = whole
     }
   }

@@ -91,7 +91,7 @@ export class Store {
 }
 
 function isNobodyThere(error: unknown): boolean {
-  if (error instanceof NoRespondersError) return true
-  const { cause } = error as { cause?: unknown }
-  return (error instanceof RequestError && error.isNoResponders()) || cause instanceof NoRespondersError
+  if (error instanceof NoRespondersError || (error instanceof RequestError && error.isNoResponders()))
+    return true
+  return error instanceof Error && error.cause !== undefined && isNobodyThere(error.cause)
 }

@@ -9,6 +9,7 @@ import {
 import type { FastifyInstance } from 'fastify'
 import type { Identity } from './client-session.js'
 import type { Credentials } from './gateway.js'
+import { tokenCharacters } from './library-free/request.js'
 import { memoryBus } from './memory-bus.js'
 
 export interface EverwireOptions {
@@ -68,7 +69,8 @@ export interface EverwireOptions {
   /** Bytes waiting in a socket above which its link counts as blocked. @default 262144 */
   highWaterBytes?: number
   /**
-   * Keys with which other programs publish as the server, over plain HTTP; each a secret of 32 characters or more.
+   * Keys with which other programs publish as the server, over plain HTTP; each a secret of 32 characters or more,
+   * of those that `Authorization: Bearer` can carry: letters, digits and `_.~+/=-`.
    * @default none
    */
   serverKeys?: readonly string[]
@@ -160,6 +162,11 @@ export function readOptions(options: EverwireOptions): Settings {
       throw new TypeError(
         `everwire: serverKeys and ticketKey must be secrets of ${minSecretLength} characters or more`,
       )
+  const sendable = new RegExp(`^${tokenCharacters}+$`)
+  if (!settings.serverKeys.every((key) => sendable.test(key)))
+    throw new TypeError(
+      `everwire: serverKeys must match ${sendable.source}, or no Authorization header can carry them`,
+    )
   for (const [name, value] of Object.entries(settings))
     if (typeof value === 'number' && (!Number.isSafeInteger(value) || value < 1))
       throw new TypeError(`everwire: ${name} must be a whole number from 1, it is ${value}`)

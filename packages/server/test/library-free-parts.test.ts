@@ -1,4 +1,13 @@
+import { Writable } from 'node:stream'
+import { encodeFrame, EverwireError, type Position } from '@everwire/core'
+import { createFakeClock } from '@everwire/testkit'
+import type { FastifyReply } from 'fastify'
 import t from 'tap'
+import type { Hub, Reader } from '../src/hub.js'
+import { nativeEvents } from '../src/library-free/events.js'
+import { createChannelPoll } from '../src/library-free/poll.js'
+import { MessageCache } from '../src/library-free/reader.js'
+import { createChannelStream } from '../src/library-free/stream.js'
 import { createServerKeys } from '../src/library-free/server-keys.js'
 import { nextCursor } from '../src/library-free/stream-cursor.js'
 import { Tickets } from '../src/library-free/tickets.js'
@@ -200,4 +209,86 @@ t.test('a cursor is the number of the interval, and always beyond the one that w
   )
   for (const hostile of ['', 'x', '-1', '1e9', '9'.repeat(30)])
     t.equal(nextCursor(hostile, now, Math.random), '1000')
+})
+
+/** A hub with one channel, which sends what a test makes up. */
+function fakeHub() {
+  let reader: Reader
+  let offset = 0
+  const hub = {
+    async subscribe(who: Reader, _key: string, _from: unknown, accepted: (start: Position) => void) {
+      reader = who
+      accepted({ epoch: 'e', offset })
+    },
+    unsubscribe() {},
+    isCurrent: () => true,
+  } as unknown as Hub
+  return {
+    hub,
+    send: (data: string) => reader.send(encodeFrame(['m', 'a:b', 'n', offset + 1, offset++], data)),
+    room: () => reader.room(),
+  }
+}
+
+t.test('a poll that is over answers with what has come, and skips nothing', async (t) => {
+  for (const why of ['its time', 'the server']) {
+    const { hub, send } = fakeHub()
+    const clock = createFakeClock()
+    const poll = createChannelPoll({
+      hub,
+      clock,
+      key: 'a:b',
+      userId: null,
+      waitMs: 1_000,
+      roomBytes: 1_000,
+      // The turn has not ended yet.
+      schedule: () => {},
+      messages: new MessageCache(),
+    })
+    const polled = poll.wait({ epoch: 'e', offset: 0 })
+    await clock.settle()
+    send('7')
+    if (why === 'its time') await clock.advance(1_000)
+    else poll.end(new EverwireError('server-closing', 'the server is closing'))
+    const { messages, next } = await polled
+    t.strictSame([messages.length, next], [1, positionToken({ epoch: 'e', offset: 1 })], why)
+  }
+})
+
+t.test('a stream takes more as soon as there is room, however little that is', async (t) => {
+  const { hub, send, room } = fakeHub()
+  const clock = createFakeClock()
+  const writes: (() => void)[] = []
+  const response = new Writable({
+    highWaterMark: 16_384,
+    write: (_chunk, _encoding, done) => void writes.push(done),
+  })
+  const raw = Object.assign(response, { writeHead() {} })
+  const stream = createChannelStream({
+    reply: { raw, hijack() {}, getHeaders: () => ({}) } as unknown as FastifyReply,
+    format: nativeEvents(''),
+    hub,
+    clock,
+    key: 'a:b',
+    userId: null,
+    heartbeatMs: 1_000,
+    lifetimeMs: 1_000,
+    streamBytes: 8_000,
+    missed: false,
+    closed() {},
+    schedule: (flush) => flush(),
+    messages: new MessageCache(),
+  })
+  await stream.open(undefined)
+  send(JSON.stringify('x'.repeat(5_000)))
+  let hasRoom = false
+  void room().then(() => (hasRoom = true))
+  await clock.settle()
+  t.notOk(hasRoom)
+  for (let done = writes.shift(); done; done = writes.shift()) {
+    done()
+    await clock.settle()
+  }
+  t.ok(hasRoom)
+  stream.end(0, new EverwireError('server-closing', 'over'))
 })

@@ -1,5 +1,7 @@
+import { once } from 'node:events'
 import { connect } from 'node:net'
 import type { Bus, StoredListener } from '@everwire/core'
+import type { FastifyRequest } from 'fastify'
 import t from 'tap'
 import { memoryBus } from '../src/index.js'
 import { readAll, serverKey, startHttpNode, type HttpNode } from './http-node.js'
@@ -507,6 +509,60 @@ t.test('an event stream', async (t) => {
     end()
     t.strictSame(await two.rest(), [])
   })
+
+  t.test('a hook may end its reader while the start is read', async (t) => {
+    const bus = memoryBus()
+    let end = () => {}
+    const node = await startHttpNode(t, {
+      bus: {
+        ...bus,
+        async read(...args) {
+          const page = await bus.read(...args)
+          end()
+          return page
+        },
+      },
+    })
+    node.app.everwire.channel('room:*', {
+      history: {},
+      subscribe: (session) => {
+        end = () => session.end('forbidden', 'not any more')
+        return true
+      },
+    })
+    await node.app.everwire.publish('room:a', 'n', 1)
+    const idle = node.clock.pending
+    const refusal = [403, { code: 'forbidden', message: /not any more/ }]
+    for (const query of ['', '?offset=now', '?live=long-poll&offset=-1', '?live=sse&offset=-1']) {
+      const { status, json } = await node.get(`/channels/room:a${query}`, ann)
+      t.match([status, json], refusal, query)
+    }
+    const native = await node.get('/channels/room:a?offset=-1', { ...ann, ...events })
+    t.match([native.status, native.json], refusal)
+    const head = await fetch(`${node.url}/channels/room:a`, { method: 'HEAD', headers: ann })
+    t.equal(head.status, 403)
+    t.equal(node.clock.pending, idle)
+  })
+
+  t.test('a hook that ends who asks refuses it, whatever it asks for', async (t) => {
+    const node = await startHttpNode(t)
+    node.app.everwire.channel('room:*', {
+      history: {},
+      subscribe: (session) => {
+        session.end('forbidden', 'not you')
+        return true
+      },
+      publish: (session) => {
+        session.end('forbidden', 'not you')
+        return true
+      },
+    })
+    const head = await fetch(`${node.url}/channels/room:a`, { method: 'HEAD', headers: ann })
+    t.equal(head.status, 403)
+    t.equal((await node.get('/channels/room:a', ann)).status, 403)
+    const posted = await node.post('/channels/room:a', '1', ann)
+    t.match([posted.status, posted.json], [403, { code: 'forbidden', message: /not you/ }])
+  })
 })
 
 t.test('a channel without history', async (t) => {
@@ -708,6 +764,18 @@ t.test('publishing', async (t) => {
   t.test('short keys are refused at the start', async (t) => {
     for (const options of [{ serverKeys: ['short'] }, { ticketKey: 'short' }])
       await t.rejects(startHttpNode(t, options), /32 characters/)
+  })
+
+  t.test('keys that no Authorization header can carry are refused at the start', async (t) => {
+    for (const wrong of ['$', ' ', 'é', ':'])
+      await t.rejects(startHttpNode(t, { serverKeys: [serverKey, serverKey + wrong] }), {
+        name: 'TypeError',
+        message: /^(?!.*a-key-of).*\[\\w\.~\+\/=-\]/,
+      })
+    const key = 'AZaz09_.~+/=-'.repeat(3)
+    const node = await startWithChannels(t, { serverKeys: [key] })
+    const posted = await node.post('/channels/open:a', '1', { authorization: `Bearer ${key}` })
+    t.equal(posted.status, 200)
   })
 })
 
@@ -913,6 +981,43 @@ t.test('hostile requests', async (t) => {
     letGo()
     await until(node, () => node.clock.pending === idle)
     t.equal(node.clock.pending, idle)
+  })
+
+  t.test('nor does who is gone already when it is let in, or when its start is read', async (t) => {
+    const bus = memoryBus()
+    let gone: Promise<unknown> = Promise.resolve()
+    const node = await startHttpNode(t, {
+      maxStreams: 6,
+      authenticate: async ({ request, token }) => {
+        gone = once((request as FastifyRequest).raw.socket, 'close')
+        if (token === 'ann') await gone
+        return { userId: null }
+      },
+      bus: {
+        ...bus,
+        async read(...args) {
+          await gone
+          return await bus.read(...args)
+        },
+      },
+    })
+    node.app.everwire.channel('room:*', { history: {}, subscribe: true })
+    const idle = node.clock.pending
+    const refused = () => node.logs.filter(({ msg }) => msg === 'everwire: request refused').length
+    let sent = 0
+    for (const user of ['ann', 'bob'])
+      for (const query of ['', '&live=sse', '&live=long-poll']) {
+        const socket = connect(node.port, '127.0.0.1')
+        const accept = query === '' ? 'Accept: text/event-stream\r\n' : ''
+        socket.write(
+          `GET /everwire/channels/room:a?offset=-1${query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${user}\r\n${accept}\r\n`,
+        )
+        sent++
+        await until(node, () => node.logs.filter(({ msg }) => msg === 'incoming request').length === sent)
+        socket.destroy()
+        await until(node, () => refused() === sent)
+        t.strictSame([refused(), node.clock.pending], [sent, idle], `${user} ${query}`)
+      }
   })
 })
 

@@ -59,7 +59,10 @@ export class ChannelAccess {
     return identity
   }
 
-  /** Lets a reader in. Rejects as `authenticate`, `ticket-refused`, `unknown-channel`, or `forbidden`. */
+  /**
+   * Lets a reader in. Rejects as `authenticate`, `ticket-refused`, `unknown-channel`, `forbidden`, or with why a hook
+   * ended it.
+   */
   async admit(request: FastifyRequest, { channel, ticket, grant }: ReadRequest): Promise<Admitted> {
     const { hub, rules, tickets } = this.#options
     // Whoever is not authenticated learns of no channel but the public ones.
@@ -80,6 +83,7 @@ export class ChannelAccess {
       const key = hub.resolve(visitor, channel)
       const rule = hub.rule(key)
       await assertMayRead(rule, visitor, channel)
+      visitor.assertStays()
       const expiresAt = admission?.endsAt ?? identity.expiresAt ?? Infinity
       return { visitor, key, rule, expiresAt, grant: admission?.grant, giveBack }
     } catch (error) {

@@ -19,7 +19,7 @@ export interface Polled {
 export interface ChannelPoll {
   /** Waits for the first publications after a position, or from now on. */
   wait(from: Position | undefined): Promise<Polled>
-  /** Answers with nothing; before it waits, refuses. */
+  /** Answers with what there is, perhaps nothing; before it waits, refuses. */
   end(refusal: EverwireError): void
 }
 
@@ -40,7 +40,11 @@ export function createChannelPoll({ clock, waitMs, ...options }: ChannelPollOpti
     removed: (error) => settle.reject(error),
   }
   const reader = new ChannelReader({ ...options, sink })
-  const nothing = () => settle.resolve({ messages: [], next: reader.token, current: true })
+  const nothing = () => {
+    // What came in this turn is told: the position is past it already.
+    reader.flush()
+    settle.resolve({ messages: [], next: reader.token, current: true })
+  }
 
   return {
     async wait(from) {

@@ -41,6 +41,7 @@ export class ChannelPublishing {
     const rule = this.#hub.rule(key)
     const { event, value } = asked
     await assertMayPublish(rule, visitor, channel, { event, data: value })
+    visitor.assertStays()
     return await this.#store(key, asked, visitor.userId, rule.showPublisher ? visitor.userId : null)
   }
 

@@ -156,20 +156,8 @@ export class ChannelReader implements Reader {
     for (const resolve of waiting) resolve()
   }
 
-  #gap(header: readonly unknown[]): void {
-    const [, , reason, epoch, offset] = header as [string, string, GapReason, string?, number?]
-    this.#flush()
-    if (epoch !== undefined && offset !== undefined) this.#position = { epoch, offset }
-    if (!this.#over) this.#options.sink.gap(reason, this.token)
-  }
-
-  #flushSoon(): void {
-    if (this.#isDirty) return
-    this.#isDirty = true
-    this.#options.schedule(() => this.#flush())
-  }
-
-  #flush(): void {
+  /** Tells at once what the end of the turn would. */
+  flush(): void {
     if (this.#over || !this.#isDirty) return
     this.#isDirty = false
     const { hub, key, sink } = this.#options
@@ -178,5 +166,18 @@ export class ChannelReader implements Reader {
     this.#gatheredBytes = 0
     sink.batch(gathered, this.token, hub.isCurrent(this, key))
     this.drained()
+  }
+
+  #gap(header: readonly unknown[]): void {
+    const [, , reason, epoch, offset] = header as [string, string, GapReason, string?, number?]
+    this.flush()
+    if (epoch !== undefined && offset !== undefined) this.#position = { epoch, offset }
+    if (!this.#over) this.#options.sink.gap(reason, this.token)
+  }
+
+  #flushSoon(): void {
+    if (this.#isDirty) return
+    this.#isDirty = true
+    this.#options.schedule(() => this.flush())
   }
 }

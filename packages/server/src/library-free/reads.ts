@@ -63,7 +63,6 @@ export class ChannelReads {
     if (!isPage) this.#open.assertRoom()
     const admitted = await this.#options.access.admit(request, asked)
     try {
-      if (admitted.visitor.ended) throw admitted.visitor.ended
       if (admitted.rule.public) reply.header('cross-origin-resource-policy', 'cross-origin')
       const start = asked.start ?? (isPage ? 'beginning' : 'now')
       const reading = {
@@ -82,11 +81,10 @@ export class ChannelReads {
   }
 
   async head(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    const { key } = await this.#options.access.admit(request, readRequest(request))
-    return reply
-      .header('content-type', 'application/json')
-      .header('stream-next-offset', await readTail(this.#options.hub, key))
-      .send()
+    const { key, visitor } = await this.#options.access.admit(request, readRequest(request))
+    const tail = await readTail(this.#options.hub, key)
+    visitor.assertStays()
+    return reply.header('content-type', 'application/json').header('stream-next-offset', tail).send()
   }
 
   /** Ends what is open, so that readers go on elsewhere. */
@@ -96,11 +94,15 @@ export class ChannelReads {
 
   async #page(reading: Reading): Promise<FastifyReply> {
     const { hub } = this.#options
-    const { key, rule, start, reply } = reading
-    if (start === 'now')
-      return sendMessages(reply, { messages: [], next: await readTail(hub, key), current: true })
+    const { key, rule, start, reply, visitor } = reading
+    if (start === 'now') {
+      const next = await readTail(hub, key)
+      visitor.assertStays()
+      return sendMessages(reply, { messages: [], next, current: true })
+    }
     if (!rule.history) return this.#livePage(reading)
     const page = await readPage(hub, key, start, this.#options)
+    visitor.assertStays()
     if ('reason' in page) return sendGone(reply, page)
     const isWhole = typeof start === 'object' && !page.upToDate
     return sendPage(reading, page, isWhole ? 'immutable' : 'tail')
@@ -115,7 +117,7 @@ export class ChannelReads {
 
   async #poll(reading: Reading): Promise<FastifyReply> {
     const { hub } = this.#options
-    const { key, rule, start, reply, request } = reading
+    const { key, rule, start, reply, request, visitor } = reading
     const { history } = rule
     if (!history && start === 'beginning') throw noHistory()
     if (!history && typeof start === 'object') return sendGone(reply, { reason: 'epoch', next: liveToken })
@@ -124,6 +126,7 @@ export class ChannelReads {
     let from: Position | undefined
     if (history && start !== 'now') {
       const page = await readPage(hub, key, start, this.#options)
+      visitor.assertStays()
       if ('reason' in page) return sendGone(reply, page)
       if (page.messages.length > 0) return sendPage(reading, page, 'interval')
       from = page.next
@@ -132,6 +135,7 @@ export class ChannelReads {
     if (polled.gap !== undefined && from) {
       // What is missing, and whether it is, a second reading tells.
       const page = await readPage(hub, key, from, this.#options)
+      visitor.assertStays()
       if ('reason' in page) return sendGone(reply, page)
       if (page.messages.length > 0) return sendPage(reading, page, 'interval')
       return sendNothing(reply, positionToken(from))
@@ -144,8 +148,10 @@ export class ChannelReads {
     return sendMessages(reply, polled)
   }
 
-  async #wait({ key, visitor, expiresAt, reply }: Reading, from: Position | undefined): Promise<Polled> {
+  async #wait(reading: Reading, from: Position | undefined): Promise<Polled> {
     const { hub, clock, pollWaitMs, chunkBytes } = this.#options
+    const { key, visitor, expiresAt, reply } = reading
+    assertThere(reading)
     const poll = createChannelPoll({
       hub,
       key,
@@ -167,7 +173,9 @@ export class ChannelReads {
     const { key, visitor, expiresAt, grant, reply, rule, start, request } = reading
     const isDraft = request.mode === 'draft-stream'
     const from = await this.#streamStart(reading)
+    visitor.assertStays()
     if (typeof from === 'object' && 'reason' in from) return sendGone(reply, from)
+    assertThere(reading)
     const missed = !rule.history && start !== 'now'
     if (missed) reply.header('everwire-gap', 'session')
     const lifetimeMs = streamMs * (leastLife + Math.random() * (1 - leastLife))
@@ -215,6 +223,15 @@ export class ChannelReads {
 const noPosition: Position = { epoch: '', offset: 0 }
 
 const closing = () => new EverwireError('server-closing', 'the server is closing')
+
+/**
+ * Before anything is held open: who went away while something was awaited closes nothing any more.
+ * @throws EverwireError `closed`
+ */
+function assertThere({ reply }: Reading): void {
+  if (reply.raw.destroyed || reply.request.raw.socket.destroyed)
+    throw new EverwireError('closed', 'the client has gone away')
+}
 
 const noHistory = () =>
   new EverwireError('no-history', 'the channel keeps no history: read it from offset=now on')

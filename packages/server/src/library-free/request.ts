@@ -64,9 +64,14 @@ export function readQuery(request: FastifyRequest): Readonly<Record<string, stri
   return query as Record<string, string>
 }
 
+/** What a token of `Authorization: Bearer` may consist of (RFC 6750 §2.1). */
+export const tokenCharacters = '[\\w.~+/=-]'
+
+const bearer = new RegExp(`^Bearer +(${tokenCharacters}+) *$`, 'i')
+
 /** The token of `Authorization: Bearer`. */
 export const bearerOf = ({ headers: { authorization } }: FastifyRequest): string | undefined =>
-  /^Bearer +([\w.~+/=-]+) *$/i.exec(authorization ?? '')?.[1]
+  bearer.exec(authorization ?? '')?.[1]
 
 function modeOf(live: string | undefined): ReadMode {
   if (live === undefined) return 'page'

@@ -53,10 +53,12 @@ export function createChannelStream(options: ChannelStreamOptions): ChannelStrea
   let cancelEnd: Cancel = () => {}
   let refusal: EverwireError | undefined
 
+  const drained = () => reader.drained()
   const write = (text: string) => {
     if (state !== 'open' || text === '') return
     isQuiet = false
-    response.write(text)
+    // Not `drain`, which comes only when more waits than the socket likes.
+    response.write(text, drained)
     if (response.writableLength > streamBytes) end(between(soonMs))
   }
   const finish = () => {
@@ -112,7 +114,6 @@ export function createChannelStream(options: ChannelStreamOptions): ChannelStrea
     async open(from) {
       response.on('close', finish)
       response.on('error', finish)
-      response.on('drain', () => reader.drained())
       try {
         await reader.start(from, start)
       } catch (error) {

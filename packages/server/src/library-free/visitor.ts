@@ -20,6 +20,11 @@ export class Visitor implements ClientSession {
     this.claims = claims
   }
 
+  /** After whatever was awaited, for a hook may have ended it meanwhile. @throws EverwireError why it was ended */
+  assertStays(): void {
+    if (this.ended) throw this.ended
+  }
+
   async request(): Promise<never> {
     throw new EverwireError('unknown-method', 'a client without a library answers no requests')
   }
