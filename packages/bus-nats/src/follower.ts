@@ -198,6 +198,8 @@ export class Follower {
   }
 
   #tell(publication: StoredPublication): void {
+    // The listener may have ended it in the middle of a batch, or while the stream was asked.
+    if (this.#stopped) return
     this.#last = this.#newest = publication.offset
     this.#verified = Math.max(this.#verified, publication.offset)
     this.#partition.told(publication.offset)
