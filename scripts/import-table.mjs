@@ -17,7 +17,7 @@ const table = [
   { where: /^packages\/core\//, allow: [] },
   {
     where: /^packages\/server\//,
-    allow: [core, node, /^fastify$/, /^fastify-plugin$/, /^@fastify\/(cors|rate-limit)$/],
+    allow: [core, node, /^fastify$/, /^fastify-plugin$/, /^@fastify\/(cors|rate-limit)$/, /^prom-client$/],
   },
   { where: /^packages\/client\//, allow: [core] },
   {

@@ -20,6 +20,8 @@ export interface ConnectionIdentity {
 export interface ConnectionHandler {
   /** The servers can be reached again: whatever was published meanwhile did not come. */
   reconnected(): void
+  /** The servers cannot be reached: what is published from now on comes nowhere. */
+  disconnected(): void
   /** What the operator must hear. */
   log(level: 'info' | 'warn' | 'error', fields: Readonly<Record<string, unknown>>, message: string): void
 }
@@ -208,6 +210,7 @@ export class Connection {
         this.#connected = false
         this.#losses++
         handler.log('warn', { server: status.server }, 'the connection to NATS is lost')
+        handler.disconnected()
       } else if (status.type === 'reconnect') {
         this.#connected = true
         handler.log('info', { server: status.server }, 'connected to NATS again')
@@ -218,6 +221,7 @@ export class Connection {
       } else if (status.type === 'close') {
         handler.log('error', {}, 'the connection to NATS is closed for good')
         this.#connected = false
+        handler.disconnected()
       }
     }
   }

@@ -155,6 +155,7 @@ export class LiveChannels {
         if (!connection.connected) return 'later'
         // Silence is no death: it may only not be back yet. Who is silent for long is no peer any more.
         if (!mesh.peers.includes(node)) return undefined
+        await connection.sleep(beatMs / 4)
       }
   }
 

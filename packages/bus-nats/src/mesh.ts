@@ -1,5 +1,5 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
-import { EverwireError, type Cancel, type Clock } from '@everwire/core'
+import { EverwireError, type Cancel, type Clock, type NodeAnswer } from '@everwire/core'
 import { headers, type Msg, type Subscription } from '@nats-io/transport-node'
 import type { Connection } from './connection.js'
 import { headerOf } from './message.js'
@@ -35,20 +35,33 @@ interface Peer {
   beat: number
 }
 
-type Answer = (body: unknown, from: string) => unknown
+/** A question that waits for the answers of these nodes. */
+interface Ask {
+  readonly nodes: readonly string[]
+  readonly answers: Map<string, unknown>
+  /** Waits no more, with what came. */
+  end(): void
+}
 
 const signatureHeader = 'Everwire-Signature'
 const maxPeersHeard = 10_000
+const maxGone = 10_000
 
 /** The other nodes: who lives, and what they ask each other. */
 export class Mesh {
   readonly #options: MeshOptions
-  readonly #handlers = new Map<string, Answer>()
+  readonly #handlers = new Map<string, NodeAnswer>()
   readonly #peers = new Map<string, Peer>()
   readonly #heard = new Map<string, number>()
   readonly #said = new Map<string, number>()
+  readonly #asks = new Map<string, Ask>()
+  readonly #gone = new Set<string>()
   #subscriptions: Subscription[] = []
   #beat = 0
+  #asked = 0
+  #inbox = ''
+  /** Since when every node that lives could be heard. */
+  #joinedAt = 0
   #cancelBeat: Cancel = () => {}
   #barrier: Promise<ReadonlyMap<string, unknown>> | undefined
 
@@ -61,20 +74,37 @@ export class Mesh {
     return [...this.#peers.keys()]
   }
 
-  /** Answers requests of a kind; what it throws is told as `temporary`. */
-  handle(kind: string, answer: Answer): void {
+  /** Whether a node said good-bye, or was not heard of for as long as a dead one. */
+  isGone(node: string): boolean {
+    const { connection, clock, nodeId, nodeTimeoutMs, beatMs } = this.#options
+    if (node === nodeId || this.#peers.has(node)) return false
+    if (this.#gone.has(node)) return true
+    // Where there is one server, every node that is not heard of at once is not connected to it.
+    const patienceMs = connection.clustered ? nodeTimeoutMs : 2 * beatMs
+    return connection.connected && clock.now() - this.#joinedAt > patienceMs
+  }
+
+  /** Answers requests of a kind; what it throws is silence. */
+  handle(kind: string, answer: NodeAnswer): void {
     this.#handlers.set(kind, answer)
   }
 
   /** Resolves once all nodes that live know this one: before it, nothing may be published. */
   async start(): Promise<void> {
-    const { connection, subjects, nodeId } = this.#options
+    const { connection, subjects, nodeId, clock } = this.#options
     const listen = (name: string) =>
-      connection.subscribe(subjects.node(name), (message) => void this.#asked(message))
-    this.#subscriptions = [listen('all'), listen(`one.${nodeId}`)]
+      connection.subscribe(subjects.node(name), (message) => void this.#heardAsk(message))
+    this.#inbox = connection.inbox()
+    this.#subscriptions = [
+      listen('all'),
+      listen(`one.${nodeId}`),
+      // One for the answers to all questions: none is made for each.
+      connection.subscribe(`${this.#inbox}.*`, (message) => this.#answered(message)),
+    ]
+    this.#joinedAt = clock.now()
     this.handle('beat', (body, from) => this.#beaten(from, body as { beat: number; hello?: boolean }))
     this.handle('bye', (body, from) => this.#left(from, (body as { beat: number }).beat))
-    this.#tell('beat', { beat: ++this.#beat, hello: true })
+    this.tell('beat', { beat: ++this.#beat, hello: true })
     this.#planBeat()
     await connection.flush()
     // Over several servers interest travels for a while: whoever lives has said so by then, and knows this node.
@@ -86,17 +116,26 @@ export class Mesh {
 
   /** Whoever was silent while this node was cut off need not be dead. */
   reconnected(): void {
-    for (const peer of this.#peers.values()) peer.seenAt = this.#options.clock.now()
+    this.#joinedAt = this.#options.clock.now()
+    for (const peer of this.#peers.values()) peer.seenAt = this.#joinedAt
   }
 
-  /** Says something to all; nobody answers. */
-  tell(kind: string, body: unknown): void {
-    if (this.#options.connection.connected) this.#tell(kind, body)
+  /** Nothing that was asked will be answered. */
+  disconnected(): void {
+    for (const ask of [...this.#asks.values()]) ask.end()
+  }
+
+  /** Says something to one node, or to all; nobody answers. */
+  tell(kind: string, body: unknown, node?: string): void {
+    const { connection, subjects } = this.#options
+    if (connection.connected)
+      this.#send(subjects.node(node === undefined ? 'all' : `one.${node}`), kind, body)
   }
 
   /**
    * Asks one node.
-   * @throws EverwireError `temporary` without an answer in time: the node may be dead, or its server restarting
+   * @throws EverwireError `temporary` without an answer in time, or when there can be none any more: the node may be
+   * dead, or its server restarting
    */
   async request(node: string, kind: string, body: unknown, timeoutMs: number): Promise<unknown> {
     const { connection, subjects } = this.#options
@@ -152,31 +191,30 @@ export class Mesh {
     timeoutMs: number,
     nodes: readonly string[],
   ): Promise<Map<string, unknown>> {
-    const { connection, clock } = this.#options
     const answers = new Map<string, unknown>()
-    const inbox = connection.inbox()
+    const inbox = `${this.#inbox}.${++this.#asked}`
     let cancel: Cancel = () => {}
-    let subscription: Subscription | undefined
     await new Promise<void>((resolve) => {
-      subscription = connection.subscribe(inbox, (message) => {
-        // Nobody listens there, says the server: a suspicion, and no forgery.
-        if (message.headers?.hasError) return
-        const statement = this.#read(message, inbox)
-        // Only an answer to this request counts, only while it is pending, and each node's first.
-        if (statement?.kind === 'answer' && !answers.has(statement.from))
-          answers.set(statement.from, statement.body)
-        if (nodes.every((node) => answers.has(node))) resolve()
-      })
-      cancel = clock.after(timeoutMs, resolve)
+      this.#asks.set(inbox, { nodes, answers, end: resolve })
+      cancel = this.#options.clock.after(timeoutMs, resolve)
       this.#send(subject, kind, body, inbox)
+    }).finally(() => {
+      cancel()
+      this.#asks.delete(inbox)
     })
-    cancel()
-    subscription?.unsubscribe()
     return answers
   }
 
-  #tell(kind: string, body: unknown): void {
-    this.#send(this.#options.subjects.node('all'), kind, body)
+  #answered(message: Msg): void {
+    const ask = this.#asks.get(message.subject)
+    // Only an answer to a question counts, and only while it is pending.
+    if (!ask) return
+    // Nobody listens there, says the server: a suspicion, and no forgery.
+    if (message.headers?.hasError) return ask.end()
+    const statement = this.#read(message, message.subject)
+    if (statement?.kind !== 'answer' || ask.answers.has(statement.from)) return
+    ask.answers.set(statement.from, statement.body)
+    if (ask.nodes.every((node) => ask.answers.has(node))) ask.end()
   }
 
   #send(subject: string, kind: string, body: unknown, reply = ''): void {
@@ -208,7 +246,7 @@ export class Mesh {
     return JSON.parse(text) as Statement
   }
 
-  async #asked(message: Msg): Promise<void> {
+  async #heardAsk(message: Msg): Promise<void> {
     const { nodeId } = this.#options
     const statement = this.#read(message, message.subject)
     if (!statement || statement.from === nodeId) return
@@ -233,15 +271,16 @@ export class Mesh {
   #beaten(from: string, { beat, hello = false }: { beat: number; hello?: boolean }): void {
     const { clock, missed } = this.#options
     const known = this.#peers.get(from)
+    this.#gone.delete(from)
     this.#peers.set(from, { seenAt: clock.now(), beat })
     // It must know of this node before it publishes.
-    if (hello) this.#tell('beat', { beat: ++this.#beat })
+    if (hello) this.tell('beat', { beat: ++this.#beat })
     if (known ? beat > known.beat + 1 : !hello) missed(from)
   }
 
   #left(from: string, beat: number): void {
     const known = this.#peers.get(from)
-    this.#peers.delete(from)
+    this.#forget(from)
     if (known && beat > known.beat) this.#options.lost(from)
   }
 
@@ -250,9 +289,16 @@ export class Mesh {
     if (!connection.connected) return
     for (const [node, { seenAt }] of this.#peers) {
       if (clock.now() - seenAt <= nodeTimeoutMs) continue
-      this.#peers.delete(node)
+      this.#forget(node)
       lost(node)
     }
+  }
+
+  #forget(node: string): void {
+    this.#peers.delete(node)
+    this.#gone.add(node)
+    if (this.#gone.size > maxGone) this.#gone.delete(this.#gone.keys().next().value!)
+    for (const { nodes, end } of [...this.#asks.values()]) if (nodes.length === 1 && nodes[0] === node) end()
   }
 
   #planBeat(): void {

@@ -18,6 +18,7 @@ import { Follower } from './follower.js'
 import { LiveChannels } from './live.js'
 import { Mesh } from './mesh.js'
 import { decodeMessage, headerOf } from './message.js'
+import { BusNodes } from './nodes.js'
 import { readNatsOptions, type NatsOptions, type NatsSettings } from './options.js'
 import { Partitions } from './partitions.js'
 import { forbidden, probeHistory, probePermissions, refusedSubject } from './probe.js'
@@ -65,6 +66,7 @@ const secondCheckMs = 2_000
 
 class NatsBus implements Bus {
   readonly name = 'nats'
+  readonly nodes = new BusNodes()
   readonly #settings: NatsSettings
   readonly #subjects: Subjects
   readonly #following = new Set<Following>()
@@ -92,6 +94,10 @@ class NatsBus implements Bus {
     const connection = await Connection.open(settings, identity, {
       log: context.log,
       reconnected: () => this.#reconnected(),
+      disconnected: () => {
+        this.#open?.mesh.disconnected()
+        this.nodes.changed(false)
+      },
     })
     try {
       await probePermissions(connection, this.#subjects, settings, context.nodeId)
@@ -156,10 +162,12 @@ class NatsBus implements Bus {
         log: context.log,
       })
       this.#open = { connection, agreement, partitions, store, mesh, live }
+      this.nodes.join(mesh, connection)
       await mesh.start()
       if (this.#closed) throw connection.unavailable()
     } catch (error) {
       this.#open?.mesh.stop()
+      this.nodes.leave()
       this.#open = undefined
       await connection.close()
       throw error
@@ -251,6 +259,8 @@ class NatsBus implements Bus {
   async #end({ connection, mesh }: Open): Promise<void> {
     if (connection.closed) return
     mesh.stop()
+    mesh.disconnected()
+    this.nodes.leave()
     if (connection.connected)
       await Promise.race([connection.flush().catch(() => {}), connection.sleep(lastFlushMs)])
     await connection.close()
@@ -382,6 +392,7 @@ class NatsBus implements Bus {
     open.partitions.doubt()
     void this.#check()
     void open.live.reconnected()
+    this.nodes.changed(true)
     this.#refreshSoon()
     this.#cancelSecond()
     this.#cancelSecond = this.#settings.clock.after(secondCheckMs, () => {

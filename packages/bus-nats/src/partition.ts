@@ -36,7 +36,7 @@ export interface PartitionOptions {
   index: number
   manageStreams: boolean
   clock: Clock
-  /** A stream was found to be put back to an earlier state; other nodes may not notice by themselves. */
+  /** A stream was put back to an earlier state, or made anew; other nodes may not notice by themselves. */
   wentBack(stream: string): void
   log(level: 'info' | 'warn' | 'error', fields: Readonly<Record<string, unknown>>, message: string): void
 }
@@ -134,7 +134,8 @@ export class Partition {
     payload: Uint8Array,
     options: { id: string; headers: MsgHdrs; timeoutMs: number },
   ): Promise<{ position: Position; duplicate: boolean }> {
-    await this.epoch()
+    if (this.#doubted) await this.inspect().catch(() => {})
+    const epoch = await this.epoch()
     const before = this.#known
     const { id, headers, timeoutMs } = options
     const ack = await this.#options.jetStream.publish(subject, payload, {
@@ -147,8 +148,18 @@ export class Partition {
     const { seq, duplicate } = ack
     // Numbers only rise: one that does not, means that the stream is another, or was put back. It is stored all the same.
     if (!duplicate && seq <= before) await this.inspect().catch(() => {})
-    if (!duplicate) this.#saw(seq, subject, id)
-    return { position: { epoch: await this.epoch(), offset: seq }, duplicate: duplicate === true }
+    // The stream was made anew meanwhile, before or after: a number of one must not be taken for one of the other.
+    const isGone = this.currentEpoch !== epoch && !(await this.#holds(seq, id))
+    if (!duplicate && !isGone) this.#saw(seq, subject, id)
+    return {
+      position: { epoch: isGone ? epoch : this.currentEpoch, offset: seq },
+      duplicate: duplicate === true,
+    }
+  }
+
+  async #holds(seq: number, id: string): Promise<boolean> {
+    const message = await this.#ask({ seq })
+    return message !== null && headerOf(message, idHeader) === id
   }
 
   /**
@@ -341,7 +352,7 @@ export class Partition {
   }
 
   async #info(): Promise<StreamInfo> {
-    const { manager, manageStreams, history } = this.#options
+    const { manager, manageStreams, history, wentBack } = this.#options
     try {
       return await manager.streams.info(this.stream)
     } catch (error) {
@@ -354,6 +365,8 @@ export class Partition {
           throw unavailable(cause)
         }),
       )
+      // Who does not know yet would take its numbers for those of the last one.
+      if (this.#epoch) wentBack(this.stream)
       this.#marked = { at: -Infinity, sequence: -1 }
       await this.#mark(0).catch(() => {})
       return info

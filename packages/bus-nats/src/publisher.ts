@@ -42,7 +42,11 @@ export async function createPublisher(options: NatsOptions = {}): Promise<Publis
   const settings = { ...readNatsOptions(options), manageStreams: false }
   const subjects = createSubjects(settings.prefix)
   const identity = { name: 'everwire publisher', inbox: subjects.inbox('publisher') }
-  const connection = await Connection.open(settings, identity, { log() {}, reconnected() {} })
+  const connection = await Connection.open(settings, identity, {
+    log() {},
+    reconnected() {},
+    disconnected() {},
+  })
   const registry = await Registry.open(connection, subjects, settings).catch(async (cause: unknown) => {
     await connection.close()
     throw notAgreed(cause, settings.prefix)

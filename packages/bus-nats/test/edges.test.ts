@@ -927,7 +927,11 @@ t.test('nodes among themselves', async (t) => {
     const settings = readNatsOptions({ servers: server.url, prefix })
     const subjects = createSubjects(prefix)
     const identity = { name: nodeId, inbox: subjects.inbox('node') }
-    const connection = await Connection.open(settings, identity, { log() {}, reconnected() {} })
+    const connection = await Connection.open(settings, identity, {
+      log() {},
+      reconnected() {},
+      disconnected() {},
+    })
     const [refused, missed] = [new Record<string>(), new Record<string>()]
     const mesh = new Mesh({
       nodeId,

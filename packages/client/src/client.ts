@@ -57,6 +57,8 @@ export type ClientMethod = (input: unknown) => unknown
 export type ClientEvents = {
   /** The connection changed its state; `error` says why. */
   state: (change: { state: ConnectionState; transport: string | undefined; error?: EverwireError }) => void
+  /** The node at the other end is cut off from the others, so that what they publish does not come; or no longer. */
+  stale: (change: { stale: boolean }) => void
 }
 
 /** Which transport, since when, and why not a better one. */
@@ -88,6 +90,8 @@ export interface Client {
   readonly state: ConnectionState
   /** Name of the transport at hand. */
   readonly transport: string | undefined
+  /** The node at the other end is cut off from the others: what they publish may come late. */
+  readonly stale: boolean
   /** Who the server says this is; undefined before the first welcome. */
   readonly userId: string | null | undefined
   /** Opens the connection; channels, publications and requests do so by themselves. */
@@ -164,6 +168,7 @@ export function createClient(options: ClientOptions): Client {
         for (const channel of channels.values()) channel.lost()
         operations.lost()
       },
+      stale: (stale) => events.emit('stale', { stale }),
       frame: (frame, number) => {
         if (operations.answered(frame)) return
         const [kind, name] = frame.header as [string, string]
@@ -217,6 +222,9 @@ export function createClient(options: ClientOptions): Client {
     },
     get transport() {
       return connector.transport
+    },
+    get stale() {
+      return connector.stale
     },
     get userId() {
       return connector.welcome?.userId

@@ -63,6 +63,8 @@ export interface ConnectorHandler {
   /** The session is gone with what it had not answered. */
   lost(): void
   frame(frame: Frame, number: number): void
+  /** The node is cut off from the others, or is joined to them again. */
+  stale(isStale: boolean): void
 }
 
 /** A link that is being opened, or is attached. */
@@ -98,6 +100,9 @@ export class Connector {
   #lastPing: { at: number; resolve(ms: number): void } | undefined
   #switching: Promise<void> | undefined
   #offers: readonly TransportOffer[] = []
+  #stale = false
+  /** The session has moved: the next attach need not wait. */
+  #sentAway = false
   readonly attempts: Attempt[] = []
   resumes = 0
   sessions = 0
@@ -118,6 +123,10 @@ export class Connector {
   }
   get offers(): readonly TransportOffer[] {
     return this.#offers
+  }
+  /** What others publish may not come now. */
+  get stale(): boolean {
+    return this.#stale
   }
   get transport(): string | undefined {
     return this.#current?.transport.name
@@ -268,6 +277,8 @@ export class Connector {
     if (this.#current === way) {
       if (kind === 'refuse') way.link.close(fields as ErrorCode, 'refused by the server')
       else if (kind === 'welcome') this.#welcomedAgain(way, fields as Welcome)
+      else if (kind === 'stale') this.#setStale(fields !== 0)
+      else if (kind === 'drain') this.#moved(fields as string | undefined)
       else this.#session?.receive(way.link, frame)
       return
     }
@@ -301,6 +312,7 @@ export class Connector {
     this.#watch(way)
     this.#planUpgrade()
     way.settle?.()
+    this.#setStale(false)
     if (fresh) this.#handler.began(session, this.#welcome)
     this.#enter('connected', undefined, true)
   }
@@ -311,8 +323,24 @@ export class Connector {
    */
   #welcomedAgain(way: Way, welcome: Welcome): void {
     const session = this.#session
-    if (session && welcome.gen === way.gen && agree(session, welcome))
-      session.renumber(way.link, welcome.from)
+    if (!session || welcome.gen !== way.gen || !agree(session, welcome)) return
+    session.renumber(way.link, welcome.from)
+    // It may have moved to another node between two requests.
+    this.#welcome = { ...this.#welcome!, ...welcome }
+    this.#sessionId = this.#welcome.session
+  }
+
+  /** The node gives its sessions away: this one is at another, under this id. */
+  #moved(id: string | undefined): void {
+    if (id !== undefined) this.#sessionId = id
+    // Not for a server that does nothing else.
+    this.#sentAway = (this.upMs ?? 0) >= this.#options.backoffMs
+  }
+
+  #setStale(isStale: boolean): void {
+    if (this.#stale === isStale) return
+    this.#stale = isStale
+    this.#handler.stale(isStale)
   }
 
   #begin({ ackFrames, ackBytes }: Welcome): Session {
@@ -368,7 +396,9 @@ export class Connector {
     if (recovery === 'stop') return this.close(error)
     if (recovery === 'token') this.#tokenKnown = false
     this.#enter('reconnecting', error)
-    const wait = backoff(this.#rounds++, { backoffMs, maxBackoffMs, random })
+    const backedOff = backoff(this.#rounds++, { backoffMs, maxBackoffMs, random })
+    const wait = this.#sentAway ? 0 : backedOff
+    this.#sentAway = false
     this.#cancelRetry()
     this.#cancelRetry = clock.after(Math.max(wait, error.retryAfterMs ?? 0), () => void this.#round())
   }

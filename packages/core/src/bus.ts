@@ -85,6 +85,40 @@ export type HistoryRange =
   | { readonly after: number; readonly limit: number; readonly to?: number | undefined }
   | { readonly before: number; readonly limit: number }
 
+/** Answers what another node asks: with JSON. What it throws is silence, and the other asks again. */
+export type NodeAnswer = (body: unknown, from: string) => unknown
+
+/**
+ * The other nodes on a bus, and what they ask each other: JSON, which only nodes can say and hear. A message may be
+ * lost, and an answer may come after nobody waits for it any more; but nothing is heard twice.
+ */
+export interface Nodes {
+  /** Ids of the others that live, as far as this one knows. */
+  readonly others: readonly string[]
+  /** False while this node is cut off from the others. */
+  readonly connected: boolean
+  /** Bytes of the largest message, as JSON. */
+  readonly maxBytes: number
+  /** Whether a node said good-bye, or was silent for so long that it counts as dead. A short silence is a suspicion. */
+  isGone(node: string): boolean
+  /** Answers requests of a kind, and hears what is told of it. One answer for each kind. */
+  handle(kind: string, answer: NodeAnswer): void
+  /**
+   * Asks one node. Rejects with an EverwireError `temporary` when there is no answer in time, the node is gone, or this
+   * one is cut off: it may have happened all the same.
+   */
+  request(node: string, kind: string, body: unknown, timeoutMs: number): Promise<unknown>
+  /** Says something to one node, or to all; nobody answers, and while this node is cut off nobody hears it. */
+  tell(kind: string, body: unknown, node?: string): void
+  /**
+   * Resolves once everything that any node broadcast before has come to this one. Rejects with an EverwireError
+   * `temporary` when a node neither answers nor dies.
+   */
+  barrier(): Promise<unknown>
+  /** Hears, as long as the bus is open, that this node was cut off from the others, or is joined to them again. */
+  onConnection(heard: (connected: boolean) => void): void
+}
+
 /**
  * What joins nodes: publications between them, and history. Everything but `open` may reject with an EverwireError:
  * `temporary` when it did not happen and may be tried again, `outcome-unknown` when it may have happened.
@@ -92,6 +126,8 @@ export type HistoryRange =
 export interface Bus {
   /** Shown to operators. */
   readonly name: string
+  /** The other nodes; missing where there can be none. Its handlers are set before `open`. */
+  readonly nodes?: Nodes | undefined
   /** Resolves once it can be used; rejects, saying what to do, when it cannot. Called once, before all else. */
   open(context: BusContext): Promise<void>
   /** Says what the channels of a pattern keep, before any is used. Rejects when other nodes say otherwise. */

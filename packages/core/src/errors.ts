@@ -38,6 +38,7 @@ export const codes = {
   internal: info(4500, 500, 'retry'),
   'server-closing': info(4503, 503, 'retry'),
   'too-many-sessions': info(4433, 503, 'retry'),
+  'node-unavailable': info(4435, 503, 'retry'),
   'link-lost': info(4434, 503, 'retry'),
   closed: info(4000, 410, 'stop'),
   'invalid-channel': info(4440, 400, 'operation'),

@@ -82,8 +82,8 @@ const linkShapes: Record<string, string> = {
   pong: 'n',
   seen: 'n',
   superseded: '',
-  stale: '',
-  drain: '',
+  stale: 'N',
+  drain: 'S',
   close: 'sSN',
 }
 

@@ -119,8 +119,16 @@ export const streamHeaders = {
   'x-accel-buffering': 'no',
 } as const
 
-/** The status with which an answer starts: that of a refusal, else 200. */
-export function statusOf(first: EncodedFrame | undefined): number {
-  if (first?.kind !== 'refuse') return 200
-  return codeInfo((JSON.parse(first.head) as string[])[1]!).status
+/** How an answer starts: as its first frame says when that refuses, else with 200. */
+export function startOf(first: EncodedFrame | undefined): {
+  status: number
+  headers: Record<string, string>
+} {
+  if (first?.kind !== 'refuse') return { status: 200, headers: {} }
+  const [, code, , retryAfterMs] = JSON.parse(first.head) as [string, string, string?, number?]
+  return { status: codeInfo(code).status, headers: retryAfter(retryAfterMs) }
 }
+
+/** RFC 9110 §10.2.3, in whole seconds. */
+export const retryAfter = (ms: number | undefined): Record<string, string> =>
+  ms === undefined ? {} : { 'retry-after': String(Math.ceil(ms / 1_000)) }

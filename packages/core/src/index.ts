@@ -19,6 +19,8 @@ export type {
   LiveListener,
   LivePublication,
   Message,
+  NodeAnswer,
+  Nodes,
   Position,
   PublishOptions,
   StoredListener,
@@ -66,6 +68,7 @@ export {
   exchangeFrames,
   framesHeader,
   refusal,
+  retryAfter,
   streamHeaders,
   type ExchangeOptions,
   type Fetch,
@@ -77,7 +80,13 @@ export type { Link, LinkHandler } from './link.js'
 export { Outbox, OutboxBudget, type OutboxLimits } from './outbox.js'
 export { decodeData, encodeData } from './payload.js'
 export { createResponseLink, type ResponseLink, type ResponseLinkOptions } from './response-link.js'
-export { Session, type LinkNumbers, type SessionHandler, type SessionOptions } from './session.js'
+export {
+  Session,
+  type LinkNumbers,
+  type SessionHandler,
+  type SessionOptions,
+  type SessionState,
+} from './session.js'
 export type {
   ClientHandshake,
   ClientTransport,

@@ -69,4 +69,16 @@ export const defaults = {
   ticketMs: 10_000,
   /** How long the streams that a ticket opened may be resumed without authenticating again. */
   ticketStreamMs: 3_600_000,
+  /** How long a node may take to hand its sessions over before it ends what is left. */
+  drainMs: 30_000,
+  /** How long a node that drains is not ready before its first session is handed over: load balancers look now and then. */
+  drainNoticeMs: 2_000,
+  /** A session moves to another node at most once in this, unless its node drains. */
+  handoverIntervalMs: 2_000,
+  /** Bytes of a session on its way to another node. */
+  bundleBytes: 1_048_576,
+  /** Polls and uplinks under way to one other node. */
+  relays: 10_000,
+  /** Of those, from one address. */
+  relaysPerAddress: 2_500,
 } as const

@@ -5,6 +5,8 @@ import type { ErrorCode } from './errors.js'
 export interface Link {
   /** Name of its transport. */
   readonly transport: string
+  /** It ends with its first batch, and the next request may land on another node. @default false */
+  readonly brief?: boolean
   /** Bytes handed over that have not left yet. */
   readonly bufferedBytes: number
   /**

@@ -59,6 +59,17 @@ export class Outbox {
     this.#budget = budget
   }
 
+  /** Goes on from where another outbox was left; only while this one is new. */
+  restore({
+    base,
+    acked,
+    frames,
+  }: Readonly<{ base: number; acked: number; frames: readonly EncodedFrame[] }>) {
+    this.#base = base
+    this.#acked = acked
+    for (const frame of frames) this.push(frame)
+  }
+
   /** Number of the oldest frame kept; `sent + 1` when there is none. */
   get base(): number {
     return this.#base

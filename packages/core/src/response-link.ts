@@ -2,7 +2,7 @@ import type { Cancel, Clock } from './clock.js'
 import type { ErrorCode } from './errors.js'
 import { encodeEvent } from './event-stream.js'
 import type { EncodedFrame } from './frame.js'
-import { statusOf, streamHeaders, type ResponseLike } from './http-frames.js'
+import { startOf, streamHeaders, type ResponseLike } from './http-frames.js'
 import type { Link, LinkHandler } from './link.js'
 
 export interface ResponseLinkOptions {
@@ -52,7 +52,8 @@ export function createResponseLink({
   }
   const start = (first?: EncodedFrame) => {
     started = true
-    response.writeHead(statusOf(first), { ...headers, ...streamHeaders })
+    const { status, headers: more } = startOf(first)
+    response.writeHead(status, { ...headers, ...streamHeaders, ...more })
   }
   const end = (code: ErrorCode, reason: string) => {
     if (over) return
@@ -71,6 +72,7 @@ export function createResponseLink({
   const link: ResponseLink = {
     handler: undefined,
     transport,
+    brief: poll !== undefined,
     get bufferedBytes() {
       return response.writableLength
     },

@@ -44,6 +44,20 @@ export interface LinkNumbers {
   sendFrom: number
 }
 
+/** What another process needs to go on with one end of a session. */
+export interface SessionState {
+  /** The cursor. */
+  readonly received: number
+  /** Highest own frame that the other end has confirmed. */
+  readonly acked: number
+  /** Number of the oldest frame kept. */
+  readonly base: number
+  /** Number of the newest frame that any link took. */
+  readonly written: number
+  /** From `base` on. */
+  readonly frames: readonly EncodedFrame[]
+}
+
 const maxCodeLength = 100
 const batchFrames = 100
 const batchBytes = 65_536
@@ -76,7 +90,8 @@ export class Session {
   #scheduled = false
   #ended = false
 
-  constructor(options: SessionOptions, handler: SessionHandler) {
+  /** @param state of this end where it was before, which has handed it over */
+  constructor(options: SessionOptions, handler: SessionHandler, state?: SessionState) {
     this.#handler = handler
     this.#overflow = options.overflow
     this.#ackFrames = options.ackFrames ?? defaults.outboxFrames / 4
@@ -90,6 +105,10 @@ export class Session {
       },
       options.budget,
     )
+    if (!state) return
+    this.#received = this.#confirmed = state.received
+    this.#everWritten = state.written
+    this.#outbox.restore(state)
   }
 
   /** The cursor: number of session frames received. Never falls. */
@@ -255,6 +274,19 @@ export class Session {
     if (this.#ended) return
     this.#link?.send([encodeFrame(['close', code, reason])])
     this.#finish(code, reason)
+  }
+
+  /**
+   * Leaves this end to another process as it is in this turn. Here it has ended, and the other end is not told: the
+   * link is the caller's to close.
+   */
+  handOver(): SessionState {
+    const { received, acked, base, written } = this
+    const frames = this.#outbox.slice(base, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY)
+    this.#ended = true
+    this.#link = undefined
+    this.#outbox.clear()
+    return { received, acked, base, written, frames }
   }
 
   #finish(code: ErrorCode, reason: string): void {

@@ -14,8 +14,9 @@ import {
   type Heartbeat,
   type Link,
   type OutboxBudget,
+  type SessionState,
 } from '@everwire/core'
-import type { Reader } from './hub.js'
+import type { Reader } from './channels/entry.js'
 
 /** Who a client is, as `authenticate` says. */
 export interface Identity {
@@ -54,6 +55,13 @@ export interface SessionHost {
   ended(session: ServerSession, code: ErrorCode, reason: string): void
 }
 
+/** What a session is on the node that it comes from. */
+export interface MovedSession {
+  readonly id: string
+  readonly attachState: AttachState
+  readonly state: SessionState
+}
+
 export interface ServerSessionOptions {
   secret: string
   nodeId: string
@@ -62,6 +70,8 @@ export interface ServerSessionOptions {
   outboxBytes: number
   budget: OutboxBudget
   host: SessionHost
+  /** Missing for one that begins here. */
+  moved?: MovedSession | undefined
 }
 
 interface PendingRequest {
@@ -72,7 +82,7 @@ interface PendingRequest {
 
 /** A session on the node that owns it. */
 export class ServerSession implements ClientSession, Reader {
-  readonly id = randomBase32(16)
+  readonly id: string
   readonly secret: string
   /** What the client calls it: a bearer credential. */
   readonly token: string
@@ -84,15 +94,28 @@ export class ServerSession implements ClientSession, Reader {
   readonly #roomBytes: number
   readonly #requests = new Map<number, PendingRequest>()
   readonly #lanes = new Map<string, Promise<void>>()
+  /** Operations without an answer, by their numbers. */
+  readonly #unanswered = new Map<number, Frame>()
   #waiting: (() => void)[] = []
+  #answerWaiting: (() => void)[] = []
   #identity: Identity
-  #operations = 0
   #operationBytes = 0
-  attachState: AttachState = neverAttached
+  #parked: { link: Link; frame: Frame }[] | undefined
+  attachState: AttachState
+  /** Settled once a node that asked for this session has it, or has not; missing while none asks. */
+  leaving: Promise<void> | undefined
+  /** It began at another node. */
+  readonly hasMoved: boolean
+  /** When it came from another node that goes on; undefined for one that began here, or was given away. */
+  cameAt: number | undefined
   /** Watches the link at hand. */
   heartbeat: Heartbeat | undefined
 
-  constructor({ secret, nodeId, identity, outboxFrames, outboxBytes, budget, host }: ServerSessionOptions) {
+  constructor(options: ServerSessionOptions) {
+    const { secret, nodeId, identity, outboxFrames, outboxBytes, budget, host, moved } = options
+    this.hasMoved = moved !== undefined
+    this.id = moved?.id ?? randomBase32(16)
+    this.attachState = moved?.attachState ?? neverAttached
     this.secret = secret
     this.token = `${nodeId}.${secret}`
     this.#identity = identity
@@ -107,6 +130,7 @@ export class ServerSession implements ClientSession, Reader {
         heard: () => this.heartbeat?.heard(),
         ended: (code, reason) => this.#ended(code, reason),
       },
+      moved?.state,
     )
   }
 
@@ -125,9 +149,9 @@ export class ServerSession implements ClientSession, Reader {
   get transport(): string | undefined {
     return this.core.link?.transport
   }
-  /** Operations that have no answer yet. */
-  get operations(): number {
-    return this.#operations
+  /** Operations that have no answer yet, by their numbers, in order. */
+  get unanswered(): ReadonlyMap<number, Frame> {
+    return this.#unanswered
   }
   /** Bytes of their payloads. */
   get operationBytes(): number {
@@ -144,6 +168,39 @@ export class ServerSession implements ClientSession, Reader {
       request: (...args) => this.request(...args),
       end: (...args) => this.end(...args),
     }
+  }
+
+  /** A frame came on a link. */
+  receive(link: Link, frame: Frame): void {
+    if (this.#parked) this.#parked.push({ link, frame })
+    else this.core.receive(link, frame)
+  }
+
+  /** From now on what the client sends waits, unapplied. */
+  park(): void {
+    this.#parked ??= []
+  }
+
+  /** Goes on with what waited. */
+  unpark(): void {
+    const parked = this.#parked ?? []
+    this.#parked = undefined
+    for (const { link, frame } of parked) this.core.receive(link, frame)
+  }
+
+  /** Leaves the session to another node, in this turn: here nothing of it is done or sent any more. */
+  handOver(): MovedSession {
+    this.#parked = undefined
+    this.#rejectRequests('the session has moved to another node before the client answered')
+    const { id, attachState } = this
+    const state = this.core.handOver()
+    this.#wake(true)
+    return { id, attachState, state }
+  }
+
+  /** Resolves when an operation is answered. */
+  nextAnswer(): Promise<void> {
+    return new Promise((resolve) => this.#answerWaiting.push(resolve))
   }
 
   send(frame: EncodedFrame): void {
@@ -189,8 +246,13 @@ export class ServerSession implements ClientSession, Reader {
   }
 
   /** Answers operation `number` exactly once: with the frame that `run` makes, or the error that it throws. */
-  async answer(number: number, bytes: number, run: () => Promise<EncodedFrame | undefined>): Promise<void> {
-    this.#operations++
+  async answer(
+    number: number,
+    operation: Frame,
+    run: () => Promise<EncodedFrame | undefined>,
+  ): Promise<void> {
+    const bytes = operation.data?.length ?? 0
+    this.#unanswered.set(number, operation)
     this.#operationBytes += bytes
     try {
       const frame = await run()
@@ -199,8 +261,11 @@ export class ServerSession implements ClientSession, Reader {
       this.send(errorFrame(number, error))
       if (codeOf(error) === 'internal') throw error
     } finally {
-      this.#operations--
+      this.#unanswered.delete(number)
       this.#operationBytes -= bytes
+      const waiting = this.#answerWaiting
+      this.#answerWaiting = []
+      for (const resolve of waiting) resolve()
     }
   }
 
@@ -248,13 +313,17 @@ export class ServerSession implements ClientSession, Reader {
   }
 
   #ended(code: ErrorCode, reason: string): void {
-    for (const { reject, cancel } of this.#requests.values()) {
-      cancel()
-      reject(new EverwireError('outcome-unknown', 'the session ended before the client answered'))
-    }
-    this.#requests.clear()
+    this.#rejectRequests('the session ended before the client answered')
     this.#wake(true)
     this.#host.ended(this, code, reason)
+  }
+
+  #rejectRequests(message: string): void {
+    for (const { reject, cancel } of this.#requests.values()) {
+      cancel()
+      reject(new EverwireError('outcome-unknown', message))
+    }
+    this.#requests.clear()
   }
 
   #hasRoom(): boolean {

@@ -19,7 +19,9 @@ import {
   type TransportOffer,
   type Welcome,
 } from '@everwire/core'
-import type { Identity, ServerSession } from './client-session.js'
+import { ServerSession, type Identity } from './client-session.js'
+import type { Cluster, Elsewhere } from './cluster/cluster.js'
+import type { Metrics } from './metrics.js'
 import type { Operations } from './operations.js'
 import type { Sessions } from './sessions.js'
 
@@ -37,6 +39,8 @@ export interface GatewayOptions {
   clock: Clock
   sessions: Sessions
   operations: Operations
+  cluster: Cluster
+  metrics: Metrics
   authenticate(credentials: Credentials): Promise<Identity>
   offers(): TransportOffer[]
   limits: Pick<
@@ -45,6 +49,11 @@ export interface GatewayOptions {
   > & { helloTimeoutMs: number; tokenGraceMs: number }
   /** A link was refused, or broke the protocol: one line in the log. */
   refused(link: Link, code: ErrorCode, error: unknown): void
+}
+
+/** A link, and who is at its other end: authenticated already where another node has sent the request on. */
+interface Arrival extends ServerHandshake {
+  readonly identity?: Identity
 }
 
 /** Frames that may wait while their link is being authenticated. */
@@ -60,9 +69,10 @@ export class Gateway {
     this.#options = options
   }
 
-  accept(link: Link, handshake: ServerHandshake): LinkHandler {
+  accept(link: Link, handshake: Arrival): LinkHandler {
     const { clock, limits, sessions, refused } = this.#options
     let session: ServerSession | undefined
+    let cancelRelay: Cancel = () => {}
     let heartbeat: Heartbeat | undefined
     let cancelExpiry: Cancel = () => {}
     let early: Frame[] | undefined
@@ -93,6 +103,19 @@ export class Gateway {
     const attach = async (request: AttachRequest) => {
       const attached = await this.#attach(link, handshake, request, () => over)
       if (!attached) return
+      if (!(attached instanceof ServerSession)) {
+        cancelHello()
+        if (over) return
+        const { cluster } = this.#options
+        const address = addressOf(handshake)
+        cancelRelay = cluster.relayPoll(
+          link,
+          attached,
+          { request, identity: attached.identity, address },
+          refuse,
+        )
+        return
+      }
       // The link may be over already: a poll that needs not wait ends with its first answer.
       if (over) return detach(attached)
       cancelHello()
@@ -110,7 +133,7 @@ export class Gateway {
         )
       const waiting = early ?? []
       early = undefined
-      for (const frame of waiting) attached.core.receive(link, frame)
+      for (const frame of waiting) attached.receive(link, frame)
     }
 
     const first = (frame: Frame) => {
@@ -136,7 +159,7 @@ export class Gateway {
       receive: (frame) => {
         if (over) return
         try {
-          if (session) session.core.receive(link, frame)
+          if (session) session.receive(link, frame)
           else first(frame)
         } catch (error) {
           refuse(error)
@@ -148,6 +171,7 @@ export class Gateway {
         if (isViolation(code) && !told) refused(link, code, new EverwireError(code, reason))
         cancelHello()
         cancelExpiry()
+        cancelRelay()
         heartbeat?.stop()
         if (!session) return
         // The peer broke the protocol: what it sends next cannot be trusted to be counted right.
@@ -172,15 +196,26 @@ export class Gateway {
   }
 
   /** Frames that came in a request of their own. @returns how many of the client's frames are applied */
-  uplink(fields: Readonly<Record<string, unknown>>, frames: readonly Frame[]): number {
+  async uplink(
+    fields: Readonly<Record<string, unknown>>,
+    frames: readonly Frame[],
+    handshake: ServerHandshake,
+  ): Promise<number> {
     const { session: id, first } = fields
     if (typeof id !== 'string' || !Number.isSafeInteger(first) || (first as number) < 1)
       throw new EverwireError('bad-frame', 'uplink: session must be an id and first a whole number from 1')
-    const session = this.#options.sessions.find(id)
+    const { cluster } = this.#options
+    const place = await cluster.locate(id)
+    if (place instanceof ServerSession) return this.apply(place, first as number, frames)
+    return await cluster.relayUplink(place, { first: first as number, frames, address: addressOf(handshake) })
+  }
+
+  /** Frames for a session of this node. @returns how many of the client's frames are applied */
+  apply(session: ServerSession, first: number, frames: readonly Frame[]): number {
     const { expiresAt } = session.identity
     if (expiresAt !== undefined && expiresAt + this.#options.limits.tokenGraceMs <= Date.now())
       throw new EverwireError('token-expired', 'the token has expired')
-    return session.core.apply(first as number, frames)
+    return session.core.apply(first, frames)
   }
 
   async #authenticate(
@@ -194,18 +229,26 @@ export class Gateway {
     return identity
   }
 
-  /** @returns undefined when the link went away meanwhile */
+  /** @returns the session; where it is, for a link that need not have it here; undefined when the link went away */
   async #attach(
     link: Link,
-    handshake: ServerHandshake,
+    handshake: Arrival,
     request: AttachRequest,
     isOver: () => boolean,
-  ): Promise<ServerSession | undefined> {
-    const { sessions, operations, nodeId, offers, limits } = this.#options
+  ): Promise<ServerSession | (Elsewhere & { identity: Identity }) | undefined> {
+    const { sessions, operations, nodeId, offers, limits, cluster, metrics } = this.#options
     const { heartbeatMs, resumeWindowMs, dedupWindowMs, frameBytes, ackFrames, ackBytes } = limits
-    const identity = await this.#authenticate(request.token, handshake, link.transport)
+    const identity =
+      handshake.identity ?? (await this.#authenticate(request.token, handshake, link.transport))
     if (isOver()) return undefined
-    const known = request.session === undefined ? undefined : sessions.find(request.session)
+    const found = request.session === undefined ? undefined : await cluster.locate(request.session)
+    if (isOver()) return undefined
+    const isElsewhere = found !== undefined && !(found instanceof ServerSession)
+    // Sent on once: who sent it asks again where it is now.
+    if (isElsewhere && handshake.identity) throw moving()
+    if (isElsewhere && link.brief) return { ...found, identity }
+    const known = isElsewhere ? await cluster.take(found, { request, identity }) : found
+    if (isOver()) return undefined
     // Another user's session is answered like one that never was.
     if (known && known.userId !== identity.userId)
       throw new EverwireError('unknown-session', 'there is no such session on this node')
@@ -217,6 +260,12 @@ export class Gateway {
       if (judgeAttach(known.core, known.attachState, request) === 'stale') throw stale(known)
       denied = await operations.denied(known, identity)
       if (isOver()) return undefined
+      // It moved, or is about to, while the hooks were asked.
+      if (
+        known.leaving ||
+        (known.core.ended && sessions.find(known.secret) !== known && cluster.hasMoved(known))
+      )
+        throw moving()
     }
 
     const session = known ?? sessions.create(identity)
@@ -250,8 +299,12 @@ export class Gateway {
       transports: offers(),
     }
     // The next request of the same link knows all this already.
-    const brief = verdict === 'repeat' ? { gen, from: welcome.from, applied: welcome.applied } : welcome
+    const isSame = verdict === 'repeat' && request.session === session.token
+    const brief = isSame ? { gen, from: welcome.from, applied: welcome.applied } : welcome
+    if (known && verdict === 'accept' && gen > 1)
+      metrics.recoveries.inc({ source: isElsewhere ? 'handover' : 'outbox' })
     session.attach(link, encodeFrame(['welcome', brief]), cursor)
+    if (cluster.isStale && verdict === 'accept') link.send([encodeFrame(['stale', 1])])
     return session
   }
 }
@@ -264,6 +317,12 @@ const sameClaims = (a: unknown, b: unknown) => a === b || JSON.stringify(a) === 
 
 const stale = ({ attachState: { gen } }: ServerSession) =>
   new EverwireError('stale', `attempt ${gen} or a later one is attached`)
+
+/** Who asked, for bounds. */
+const addressOf = ({ request }: ServerHandshake): string => (request as { ip?: string } | undefined)?.ip ?? ''
+
+const moving = () =>
+  new EverwireError('node-unavailable', 'the session moves between nodes', { retryAfterMs: 100 })
 
 const violations: readonly string[] = ['bad-frame', 'unknown-frame', 'frame-too-large', 'numbering']
 const isViolation = (code: ErrorCode) => violations.includes(code)

@@ -1,4 +1,4 @@
-export type { ChannelOptions, PublishAttempt } from './channel-rules.js'
+export type { ChannelOptions, PublishAttempt } from './channels/rules.js'
 export type { ClientSession, Identity } from './client-session.js'
 export type { Credentials } from './gateway.js'
 export { memoryBus, type MemoryBusOptions } from './memory-bus.js'

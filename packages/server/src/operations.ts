@@ -8,11 +8,11 @@ import {
   type Frame,
   type Position,
 } from '@everwire/core'
-import { assertMayPublish, assertMayRead } from './channel-rules.js'
+import { assertMayPublish, assertMayRead } from './channels/rules.js'
 import { errorFrame, type ClientSession, type Identity, type ServerSession } from './client-session.js'
-import type { Hub } from './hub.js'
+import type { Hub } from './channels/hub.js'
 import type { Methods } from './methods.js'
-import { assertPublicationNames } from './publication.js'
+import { assertPublicationNames } from './channels/publication.js'
 
 export interface OperationsOptions {
   hub: Hub
@@ -41,17 +41,48 @@ export class Operations {
     const { maxOperations, maxOperationBytes } = this.#options
     const bytes = frame.data?.length ?? 0
     // A single one is bounded by the size of a frame.
-    const isTooMuch = session.operations > 0 && session.operationBytes + bytes > maxOperationBytes
-    if (session.operations >= maxOperations || isTooMuch) {
+    const { size } = session.unanswered
+    const isTooMuch = size > 0 && session.operationBytes + bytes > maxOperationBytes
+    if (size >= maxOperations || isTooMuch) {
       const error = new EverwireError(
         'too-many-operations',
-        `${session.operations} operations with ${session.operationBytes} bytes have no answer yet`,
+        `${size} operations with ${session.operationBytes} bytes have no answer yet`,
       )
       return session.send(errorFrame(number, error))
     }
     session
-      .answer(number, bytes, () => this.#run(session, frame, number))
+      .answer(number, frame, () => this.#run(session, frame, number))
       .catch((error: unknown) => this.#options.failed(session, error))
+  }
+
+  /** Goes on with an operation that another node may have done already: what could be done twice is answered so. */
+  repeat(session: ServerSession, frame: Frame, number: number): void {
+    if (this.#canRepeat(session, frame)) return this.execute(session, frame, number)
+    const error = new EverwireError(
+      'outcome-unknown',
+      'the session moved to another node in the middle of it',
+    )
+    session.send(errorFrame(number, error))
+  }
+
+  /** Waits, at most so long, until nothing is under way that cannot be repeated elsewhere. */
+  async settled(session: ServerSession, deadline: Promise<void>): Promise<void> {
+    const late = deadline.then(() => 'late')
+    while ([...session.unanswered.values()].some((frame) => !this.#canRepeat(session, frame)))
+      if ((await Promise.race([session.nextAnswer(), late])) === 'late') return
+  }
+
+  /** Subscriptions may be asked for again, and so may what is stored once under its id. */
+  #canRepeat(session: ServerSession, { header }: Frame): boolean {
+    const [kind, channel, , id] = header as [string, string, string?, string?]
+    if (kind !== 'pub') return kind !== 'req'
+    try {
+      const { hub } = this.#options
+      return id !== undefined && id !== null && hub.rule(hub.resolve(session, channel)).history !== undefined
+    } catch {
+      // Refused without being done.
+      return true
+    }
   }
 
   /** Asks again, as another identity, for every channel of a session. @returns why, by key, for those now denied */

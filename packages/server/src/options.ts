@@ -7,6 +7,7 @@ import {
   type ServerTransport,
 } from '@everwire/core'
 import type { FastifyInstance } from 'fastify'
+import type { Registry } from 'prom-client'
 import type { Identity } from './client-session.js'
 import type { Credentials } from './gateway.js'
 import { tokenCharacters } from './library-free/request.js'
@@ -93,6 +94,23 @@ export interface EverwireOptions {
   chunkSize?: number
   /** Bytes of publications in such an answer; one publication goes out in any case. @default 262144 */
   chunkBytes?: number
+  /** How long `drain` may take, in milliseconds; sessions that are left then end. @default 30000 */
+  drainMs?: number
+  /**
+   * How long a node that drains is not ready before its first session is handed over: as long as the load balancer
+   * may take to notice. Closing the application without `drain` waits for nothing. @default 2000
+   */
+  drainNoticeMs?: number
+  /** A session moves between nodes at most once in this, unless its node drains. @default 2000 */
+  handoverIntervalMs?: number
+  /** Largest session that is handed over, in bytes of JSON; a larger one ends, and recovers by position. @default 1048576 */
+  bundleBytes?: number
+  /** Polls and uplinks under way to one other node. @default 10000 */
+  maxRelays?: number
+  /** Of those, from one address: Fastify's `request.ip`, which behind a proxy needs `trustProxy`. @default 2500 */
+  maxRelaysPerAddress?: number
+  /** Where what this node counts is registered; hand in prom-client's own to have it beside yours. @default a new one */
+  metricsRegistry?: Registry
   /** @default the system's */
   clock?: Clock
 }
@@ -100,7 +118,12 @@ export interface EverwireOptions {
 const minSecretLength = 32
 
 /** Options with every default filled in. */
-export type Settings = Required<EverwireOptions>
+export type Settings = Required<Omit<EverwireOptions, 'metricsRegistry'>> & {
+  metricsRegistry: Registry | undefined
+}
+
+/** Options that may be nothing at all. */
+const mayBeZero = ['drainNoticeMs', 'handoverIntervalMs']
 
 /** @throws TypeError naming the option and what it must be */
 export function readOptions(options: EverwireOptions): Settings {
@@ -155,6 +178,13 @@ export function readOptions(options: EverwireOptions): Settings {
     streamBytes: options.streamBytes ?? defaults.streamBytes,
     chunkSize: options.chunkSize ?? defaults.chunkSize,
     chunkBytes: options.chunkBytes ?? defaults.chunkBytes,
+    drainMs: options.drainMs ?? defaults.drainMs,
+    drainNoticeMs: options.drainNoticeMs ?? defaults.drainNoticeMs,
+    handoverIntervalMs: options.handoverIntervalMs ?? defaults.handoverIntervalMs,
+    bundleBytes: options.bundleBytes ?? defaults.bundleBytes,
+    maxRelays: options.maxRelays ?? defaults.relays,
+    maxRelaysPerAddress: options.maxRelaysPerAddress ?? defaults.relaysPerAddress,
+    metricsRegistry: options.metricsRegistry,
   }
   // The value itself belongs in no message.
   for (const secret of [...settings.serverKeys, settings.ticketKey])
@@ -167,9 +197,11 @@ export function readOptions(options: EverwireOptions): Settings {
     throw new TypeError(
       `everwire: serverKeys must match ${sendable.source}, or no Authorization header can carry them`,
     )
-  for (const [name, value] of Object.entries(settings))
-    if (typeof value === 'number' && (!Number.isSafeInteger(value) || value < 1))
-      throw new TypeError(`everwire: ${name} must be a whole number from 1, it is ${value}`)
+  for (const [name, value] of Object.entries(settings)) {
+    const least = mayBeZero.includes(name) ? 0 : 1
+    if (typeof value === 'number' && (!Number.isSafeInteger(value) || value < least))
+      throw new TypeError(`everwire: ${name} must be a whole number from ${least}, it is ${value}`)
+  }
   if (settings.frameBytes < 2_048) throw new TypeError('everwire: frameBytes must be 2048 or more')
   return settings
 }

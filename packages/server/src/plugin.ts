@@ -10,14 +10,18 @@ import {
 } from '@everwire/core'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Registry } from 'prom-client'
 import { createChannelResources } from './library-free/resources.js'
-import { createChannelRules, type ChannelOptions } from './channel-rules.js'
+import { createChannelRules, type ChannelOptions } from './channels/rules.js'
 import type { ClientSession, Identity, ServerSession, SessionHost } from './client-session.js'
+import { Cluster } from './cluster/cluster.js'
+import type { DrainReport, DrainTimes } from './cluster/drain.js'
 import { createFlushScheduler } from './flush-scheduler.js'
 import { Gateway, type Credentials } from './gateway.js'
-import { Hub, userChannel } from './hub.js'
+import { Hub, userChannel } from './channels/hub.js'
 import { guardLoneProcess } from './lone-process.js'
 import { createMethods, type Method } from './methods.js'
+import { createMetrics } from './metrics.js'
 import { Operations } from './operations.js'
 import { readOptions, type EverwireOptions } from './options.js'
 import { registerRoutes } from './routes.js'
@@ -63,6 +67,16 @@ export interface Everwire {
   sessions(userId?: string): ClientSession[]
   /** A session of this node by its public id. */
   session(id: string): ClientSession | undefined
+  /** New clients are welcome: the node neither drains nor is cut off from its bus. `{prefix}/readyz` says the same. */
+  readonly ready: boolean
+  /**
+   * Gives all sessions to other nodes, paced, before the process ends: readiness fails first, new sessions are
+   * refused, and what is left at the deadline ends. Then close the application. Called again it is the same drain.
+   * @param times those that differ from the options `drainNoticeMs` and `drainMs`
+   */
+  drain(times?: Partial<DrainTimes>): Promise<DrainReport>
+  /** What this node counts. */
+  readonly metrics: Registry
 }
 
 declare module 'fastify' {
@@ -92,7 +106,8 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
   const rules = createChannelRules()
   // Every user's own channel: `@me` on the wire.
   rules.add('@user:*', { subscribe: (session, channel) => channel === '@me' && session.userId !== null })
-  const hub = new Hub({ bus, rules, ringSize: settings.ringSize })
+  const metrics = createMetrics(settings.metricsRegistry)
+  const hub = new Hub({ bus, rules, ringSize: settings.ringSize, metrics })
   const methods = createMethods(clock)
   const operations = new Operations({
     hub,
@@ -105,6 +120,10 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     failed: (session, error) => log.error({ err: error, session: session.id }, 'everwire: operation failed'),
   })
 
+  const leaveChannels = (session: ServerSession) => {
+    for (const key of session.channels.keys()) hub.unsubscribe(session, key)
+    session.channels.clear()
+  }
   const host: SessionHost = {
     requestTimeoutMs: settings.requestTimeoutMs,
     after: (ms, run) => clock.after(ms, run),
@@ -112,8 +131,8 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     operation: (session, frame, number) => operations.execute(session, frame, number),
     ended: (session: ServerSession, code: ErrorCode, reason: string) => {
       sessions.forget(session)
-      for (const key of session.channels.keys()) hub.unsubscribe(session, key)
-      session.channels.clear()
+      cluster.ended(session)
+      leaveChannels(session)
       log.debug(
         { session: session.id, code, reason: reason.slice(0, maxLoggedReason) },
         'everwire: session ended',
@@ -130,7 +149,26 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     outboxBudgetBytes: settings.outboxBudgetBytes,
     resumeWindowMs: settings.resumeWindowMs,
     unattachedMs: settings.unattachedMs,
+  })
+  const cluster: Cluster = new Cluster({
+    nodeId,
+    nodes: bus.nodes,
+    clock,
+    sessions,
+    hub,
+    operations,
+    metrics,
+    resumeWindowMs: settings.resumeWindowMs,
+    pollWaitMs,
+    handoverIntervalMs: settings.handoverIntervalMs,
+    bundleBytes: settings.bundleBytes,
+    maxRelays: settings.maxRelays,
+    maxRelaysPerAddress: settings.maxRelaysPerAddress,
+    accept: (link, identity) => gateway.accept(link, { request: undefined, identity }),
+    apply: (session, first, frames) => gateway.apply(session, first, frames),
+    left: leaveChannels,
     foreign: guardLoneProcess({ bus, clock, warn: (message) => log.warn(message) }),
+    log: (level, fields, message) => log[level](fields, `everwire: ${message}`),
   })
 
   const offers = (): TransportOffer[] =>
@@ -141,11 +179,13 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     assertIdentity(identity)
     return identity
   }
-  const gateway = new Gateway({
+  const gateway: Gateway = new Gateway({
     nodeId,
     clock,
     sessions,
     operations,
+    cluster,
+    metrics,
     authenticate,
     offers,
     limits: {
@@ -174,6 +214,9 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     return await hub.publish(channel, message, id === undefined ? undefined : { userId: undefined, id })
   }
 
+  const drain = async (times: Partial<DrainTimes> = {}) =>
+    await cluster.drain({ noticeMs: settings.drainNoticeMs, deadlineMs: settings.drainMs, ...times })
+
   await bus.open({
     nodeId,
     dedupWindowMs: settings.dedupWindowMs,
@@ -194,6 +237,11 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     sessions: (userId) =>
       [...sessions].filter((session) => userId === undefined || session.userId === userId),
     session: (id) => sessions.get(id),
+    get ready() {
+      return cluster.isReady && !sessions.closed
+    },
+    drain,
+    metrics: metrics.registry,
   } satisfies Everwire)
 
   await app.register(
@@ -205,7 +253,7 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
           if (sessions.closed) app.server.closeIdleConnections()
         })
       })
-      await registerRoutes(scope, gateway, offers, settings)
+      await registerRoutes(scope, { gateway, offers, isReady: () => app.everwire.ready, settings })
       await resources.register(scope)
       for (const transport of transports)
         await transport.register(scope, {
@@ -221,7 +269,10 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
 
   // Before the server stops listening to its sockets, so that clients hear why, and come back elsewhere.
   app.addHook('preClose', async () => {
+    // Whoever closes without a drain has no time to wait for load balancers; the sessions need not end for that.
+    await drain({ noticeMs: 0 })
     sessions.close()
+    cluster.close()
     resources.close()
   })
   app.addHook('onClose', async () => await bus.close())

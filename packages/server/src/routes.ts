@@ -9,6 +9,7 @@ import {
   framesHeader,
   fromUtf8,
   parseEvents,
+  retryAfter,
   type TransportOffer,
 } from '@everwire/core'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -16,14 +17,20 @@ import { exposedHeaders } from './library-free/answer.js'
 import type { Gateway } from './gateway.js'
 import type { Settings } from './options.js'
 
+export interface RoutesOptions {
+  gateway: Gateway
+  offers(): TransportOffer[]
+  /** New clients are welcome. */
+  isReady(): boolean
+  settings: Settings
+}
+
 const uplinkBytes = 1_048_576
 
 /** The requests that are not links: opening a session, and the way up for the transports that are one-way. */
 export async function registerRoutes(
   scope: FastifyInstance,
-  gateway: Gateway,
-  offers: () => TransportOffer[],
-  { origins, frameBytes }: Settings,
+  { gateway, offers, isReady, settings: { origins, frameBytes } }: RoutesOptions,
 ): Promise<void> {
   // An application that has @fastify/cors already decides for all of its routes; there cannot be a second.
   if (origins.length > 0 && !scope.hasRequestDecorator('corsPreflightEnabled'))
@@ -59,8 +66,18 @@ export async function registerRoutes(
       return reply.send(error)
     if (code === 'internal') request.log.error({ err: error }, 'everwire: request failed')
     else request.log.info({ code, reason: error.message }, 'everwire: request refused')
-    return refuse(reply, code, code === 'internal' ? 'the server failed' : error.message)
+    const retryAfterMs = error instanceof EverwireError ? error.retryAfterMs : undefined
+    return refuse(reply, code, code === 'internal' ? 'the server failed' : error.message, retryAfterMs)
   })
+
+  // For load balancers and orchestrators: who is not ready gets no new clients; who does not live is started anew.
+  scope.get('/livez', async (_request, reply) => reply.header('cache-control', 'no-store').send('ok\n'))
+  scope.get('/readyz', async (_request, reply) =>
+    reply
+      .code(isReady() ? 200 : 503)
+      .header('cache-control', 'no-store')
+      .send(isReady() ? 'ready\n' : 'not ready\n'),
+  )
 
   // Frames are the only bodies here, and no form can send them; but for the one request that is plain JSON.
   scope.removeAllContentTypeParsers()
@@ -91,13 +108,20 @@ export async function registerRoutes(
   scope.post('/uplink', async (request, reply) => {
     const [head, ...frames] = (request.body ?? []) as ReturnType<typeof parseEvents>
     if (head?.header[0] !== 'uplink') throw new EverwireError('bad-frame', 'the first frame must be uplink')
-    const applied = gateway.uplink(head.header[1] as Record<string, unknown>, frames)
+    const applied = await gateway.uplink(head.header[1] as Record<string, unknown>, frames, { request })
     return sendEvents(reply, 200, encodeEvents([encodeFrame(['seen', applied])]))
   })
 }
 
-function refuse(reply: FastifyReply, code: ReturnType<typeof codeOf>, message: string) {
-  return sendEvents(reply, codeInfo(code).status, encodeEvents([encodeFrame(['refuse', code, message])]))
+function refuse(
+  reply: FastifyReply,
+  code: ReturnType<typeof codeOf>,
+  message: string,
+  retryAfterMs: number | undefined,
+) {
+  const frame = encodeFrame(['refuse', code, message, ...(retryAfterMs === undefined ? [] : [retryAfterMs])])
+  reply.headers(retryAfter(retryAfterMs))
+  return sendEvents(reply, codeInfo(code).status, encodeEvents([frame]))
 }
 
 const sendEvents = (reply: FastifyReply, status: number, body: string) =>

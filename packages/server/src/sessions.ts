@@ -1,5 +1,5 @@
 import { EverwireError, OutboxBudget, randomBase32, type Cancel, type Clock } from '@everwire/core'
-import { ServerSession, type Identity, type SessionHost } from './client-session.js'
+import { ServerSession, type Identity, type MovedSession, type SessionHost } from './client-session.js'
 
 export interface SessionsOptions {
   nodeId: string
@@ -11,12 +11,7 @@ export interface SessionsOptions {
   outboxBudgetBytes: number
   resumeWindowMs: number
   unattachedMs: number
-  /** Hears that a client brought an id of another node. */
-  foreign(): void
 }
-
-/** `node.secret`, in base32; checked before anything else is done with an id. */
-const idPattern = /^([a-z2-7]{12})\.([a-z2-7]{26})$/
 
 /** The sessions that this node owns, each until it ends or its resume window passes without a link. */
 export class Sessions {
@@ -27,6 +22,7 @@ export class Sessions {
   readonly #timers = new Map<ServerSession, Cancel>()
   readonly #budget: OutboxBudget
   #closed = false
+  #refusing: EverwireError | undefined
 
   constructor(options: SessionsOptions) {
     this.#options = options
@@ -44,34 +40,36 @@ export class Sessions {
     return this.#bySecret.values()
   }
 
-  /** @throws EverwireError `too-many-sessions`, `server-closing` */
+  /** A session that begins here. @throws EverwireError `too-many-sessions`, `server-closing` */
   create(identity: Identity): ServerSession {
-    const { nodeId, host, maxSessions, outboxFrames, outboxBytes, unattachedMs } = this.#options
-    if (this.#closed) throw new EverwireError('server-closing', 'the server is closing')
-    if (this.size >= maxSessions)
-      throw new EverwireError('too-many-sessions', `this node has its ${maxSessions} sessions`)
-    const session = new ServerSession({
-      secret: randomBase32(26),
-      nodeId,
-      identity,
-      outboxFrames,
-      outboxBytes,
-      budget: this.#budget,
-      host,
-    })
-    this.#bySecret.set(session.secret, session)
-    this.#byId.set(session.id, session)
-    this.#endAfter(session, unattachedMs)
+    this.assertRoom()
+    const session = this.#add(randomBase32(26), identity)
+    this.#endAfter(session, this.#options.unattachedMs)
     return session
   }
 
-  /** @throws EverwireError `unknown-session`, the same for what never was, what ended, and what is not an id at all */
-  find(id: string): ServerSession {
-    const [, node, secret] = idPattern.exec(id) ?? []
-    if (node !== undefined && node !== this.#options.nodeId) this.#options.foreign()
-    const session = node === this.#options.nodeId ? this.#bySecret.get(secret!) : undefined
-    if (!session) throw new EverwireError('unknown-session', 'there is no such session on this node')
+  /** A session that comes from another node, without a link yet. */
+  adopt(secret: string, identity: Identity, moved: MovedSession): ServerSession {
+    const session = this.#add(secret, identity, moved)
+    this.detached(session)
     return session
+  }
+
+  /** @throws EverwireError `too-many-sessions`, `server-closing` */
+  assertRoom(): void {
+    const { maxSessions } = this.#options
+    if (this.#refusing) throw this.#refusing
+    if (this.size >= maxSessions)
+      throw new EverwireError('too-many-sessions', `this node has its ${maxSessions} sessions`)
+  }
+
+  /** Takes no more sessions: whoever comes hears this. Those that are here go on. */
+  refuse(error: EverwireError): void {
+    this.#refusing ??= error
+  }
+
+  find(secret: string): ServerSession | undefined {
+    return this.#bySecret.get(secret)
   }
 
   /** By public id. */
@@ -99,6 +97,7 @@ export class Sessions {
   /** Ends them all, and opens no more. */
   close(): void {
     this.#closed = true
+    this.refuse(new EverwireError('server-closing', 'the server is closing'))
     for (const session of [...this]) session.end('server-closing', 'the server is closing')
   }
 
@@ -112,6 +111,24 @@ export class Sessions {
       if (!this.#budget.isExceeded) return
       most.end('slow-consumer', 'the node keeps too much, and most of it for this session')
     }
+  }
+
+  #add(secret: string, identity: Identity, moved?: MovedSession): ServerSession {
+    const { nodeId, host, outboxFrames, outboxBytes } = this.#options
+    const budget = this.#budget
+    const session = new ServerSession({
+      secret,
+      nodeId,
+      identity,
+      outboxFrames,
+      outboxBytes,
+      budget,
+      host,
+      moved,
+    })
+    this.#bySecret.set(session.secret, session)
+    this.#byId.set(session.id, session)
+    return session
   }
 
   #endAfter(session: ServerSession, ms: number): void {

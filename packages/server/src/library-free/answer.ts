@@ -9,7 +9,7 @@ import {
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { refusalEvent, retryAfter } from './events.js'
 import { isEventSource } from './request.js'
-import type { ChannelRule } from '../channel-rules.js'
+import type { ChannelRule } from '../channels/rules.js'
 
 /** Headers of their own that pages on other origins must be let see. */
 export const exposedHeaders: readonly string[] = [

@@ -1,7 +1,7 @@
 import { utf8Length, type HistoryPage, type Position } from '@everwire/core'
-import type { Hub } from '../hub.js'
+import type { Hub } from '../channels/hub.js'
 import { liveToken, positionToken, type Start } from './position-token.js'
-import { publicationJson } from '../publication.js'
+import { publicationJson } from '../channels/publication.js'
 
 /** One answer to a reader that catches up. */
 export interface ChannelPage {

@@ -2,9 +2,9 @@ import { assertChannelName, decodeData, EverwireError, type Position } from '@ev
 import type { FastifyRequest } from 'fastify'
 import type { ChannelAccess } from './access.js'
 import { pathName, readQuery } from './request.js'
-import { assertMayPublish } from '../channel-rules.js'
-import { userChannel, type Hub } from '../hub.js'
-import { assertPublicationNames } from '../publication.js'
+import { assertMayPublish } from '../channels/rules.js'
+import { userChannel, type Hub } from '../channels/hub.js'
+import { assertPublicationNames } from '../channels/publication.js'
 import { Visitor } from './visitor.js'
 
 export const binaryType = 'application/octet-stream'

@@ -6,9 +6,10 @@ import {
   type GapReason,
   type Position,
 } from '@everwire/core'
-import type { Hub, Reader } from '../hub.js'
+import type { Reader } from '../channels/entry.js'
+import type { Hub } from '../channels/hub.js'
 import { liveToken, positionToken } from './position-token.js'
-import { publicationJson } from '../publication.js'
+import { publicationJson } from '../channels/publication.js'
 
 /** A publication as it goes to readers without a library. */
 export interface ChannelMessage {

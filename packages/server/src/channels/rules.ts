@@ -1,5 +1,5 @@
 import { EverwireError, type HistoryClass } from '@everwire/core'
-import type { ClientSession } from './client-session.js'
+import type { ClientSession } from '../client-session.js'
 
 /** What a client asks to publish. */
 export interface PublishAttempt {

@@ -1,11 +1,9 @@
 import { createHash } from 'node:crypto'
 import {
-  encodeFrame,
   EverwireError,
   ownChannel,
   utf8,
   type Bus,
-  type EncodedFrame,
   type GapReason,
   type HistoryPage,
   type LivePublication,
@@ -13,51 +11,22 @@ import {
   type Position,
   type StoredPublication,
 } from '@everwire/core'
-import type { ChannelRule, ChannelRules } from './channel-rules.js'
+import type { Metrics } from '../metrics.js'
+import { CatchUp } from './catch-up.js'
+import {
+  gapFrame,
+  liveItem,
+  ringItem,
+  sendItem,
+  sendLive,
+  type Entry,
+  type Reader,
+  type Subscription,
+} from './entry.js'
 import { publicationJson } from './publication.js'
-import { Ring, type RingItem } from './ring.js'
-
-/** Who reads channels: a session, as the hub sees it. */
-export interface Reader {
-  /** Public id. */
-  readonly id: string
-  readonly userId: string | null
-  send(frame: EncodedFrame): void
-  /** Resolves when the reader takes more of what can wait; at once when it does already. */
-  room(): Promise<void>
-  /** The hub took the subscription back. */
-  removed(key: string, channel: string, error: unknown): void
-}
-
-interface Subscription {
-  /** Offset of the last publication sent. */
-  position: number
-  /** Reads along as publications come; until then it catches up from ring or bus. */
-  live: boolean
-  gone: boolean
-}
-
-interface Entry {
-  /** Name on the bus. */
-  readonly key: string
-  /** Name on the wire. */
-  readonly wire: string
-  readonly rule: ChannelRule
-  readonly readers: Map<Reader, Subscription>
-  /** Resolves once nothing published later can be missed. */
-  ready: Promise<void>
-  stop: () => void
-  epoch: string
-  /** Offset of the newest publication known here. */
-  last: number
-  ring: Ring
-  /** Live channels: the last number of each publisher run. */
-  readonly runs: Map<string, number>
-  /** Runs for whose next publication a gap was told already. */
-  readonly told: Set<string>
-  /** Reads of history in flight, shared by everyone who needs the same. */
-  readonly reads: Map<number, Promise<{ items: readonly RingItem[]; complete: boolean }>>
-}
+import { Ring } from './ring.js'
+import type { ChannelRule, ChannelRules } from './rules.js'
+import { Seat } from './seat.js'
 
 /** What recognises a repeated publication, and whose it is. */
 export interface PublicationId {
@@ -70,9 +39,12 @@ export interface HubOptions {
   bus: Bus
   rules: ChannelRules
   ringSize: number
+  metrics: Metrics
 }
 
-const chunk = 100
+/** Where a reader stands in a channel: at a position, or after the last number of each publisher run. */
+export type Standing = { readonly position: Position } | { readonly runs: Readonly<Record<string, number>> }
+
 /** Publisher runs remembered per live channel; a run is one life of one node. */
 const maxRuns = 256
 
@@ -81,13 +53,17 @@ export class Hub {
   readonly #bus: Bus
   readonly #rules: ChannelRules
   readonly #ringSize: number
+  readonly #metrics: Metrics
+  readonly #catchUp: CatchUp
   readonly #entries = new Map<string, Entry>()
   readonly #declared = new Map<ChannelRule, Promise<void>>()
 
-  constructor({ bus, rules, ringSize }: HubOptions) {
+  constructor({ bus, rules, ringSize, metrics }: HubOptions) {
     this.#bus = bus
     this.#rules = rules
     this.#ringSize = ringSize
+    this.#metrics = metrics
+    this.#catchUp = new CatchUp(bus, metrics)
   }
 
   /** Channels that somebody on this node reads. */
@@ -146,41 +122,81 @@ export class Hub {
   ): Promise<void> {
     this.unsubscribe(reader, key)
     const entry = this.#entry(key)
-    const subscription: Subscription = { position: 0, live: false, gone: false }
+    const subscription: Subscription = { position: 0, accepted: false, live: false, gone: false }
     entry.readers.set(reader, subscription)
     let ahead = false
     try {
       await entry.ready
-      if (from && entry.rule.history && from.epoch === entry.epoch && from.offset > entry.last)
-        ahead = await this.hasReached(key, from)
+      ahead = from !== undefined && (await this.#isAhead(entry, from))
     } catch (error) {
       this.#leave(entry, reader)
       throw error
     }
     // Only a revocation, or the end of the session, comes in between: an ack would hide it.
     if (subscription.gone) throw new EverwireError('forbidden', 'the subscription was taken back meanwhile')
+    subscription.accepted = true
     if (!entry.rule.history) {
       subscription.live = true
       return accepted(undefined)
     }
-    if (!from || (from.epoch === entry.epoch && (ahead || from.offset <= entry.last))) {
-      subscription.position = from ? from.offset : entry.last
-      accepted({ epoch: entry.epoch, offset: subscription.position })
-      // Whatever a change of epoch made of it meanwhile.
-      subscription.live = !from || from.offset > entry.last
-      if (!subscription.live)
-        void this.#catchUp(entry, reader, subscription).catch((error: unknown) => {
-          if (subscription.gone) return
-          this.#leave(entry, reader)
-          reader.removed(key, entry.wire, error)
-        })
-      return
-    }
+    const isKnown = !from || (from.epoch === entry.epoch && (ahead || from.offset <= entry.last))
+    subscription.position = from && isKnown ? from.offset : entry.last
+    accepted({ epoch: entry.epoch, offset: subscription.position })
+    if (isKnown) return this.#goOn(entry, reader, subscription, from)
     // A position of another epoch, or one that this epoch has not reached: the channel began anew in between.
-    subscription.position = entry.last
     subscription.live = true
-    accepted({ epoch: entry.epoch, offset: entry.last })
-    reader.send(gapFrame(entry, 'epoch', entry.last))
+    this.#tellGap(entry, reader, 'epoch', entry.last)
+  }
+
+  /** Keeps a place in a channel for a reader that another node still serves. Resolves once nothing can be missed. */
+  async hold(key: string): Promise<Seat> {
+    const entry = this.#entry(key)
+    const seat = new Seat(key)
+    entry.seats.add(seat)
+    try {
+      await entry.ready
+    } catch (error) {
+      this.release(seat)
+      throw error
+    }
+    return seat
+  }
+
+  /** The place is not needed any more. Safe to call twice. */
+  release(seat: Seat): void {
+    const entry = this.#entries.get(seat.key)
+    if (!entry?.seats.delete(seat)) return
+    this.#dropIfUnused(entry)
+  }
+
+  /** Goes on, in this turn, where another node stopped: the reader has everything up to its standing. */
+  resume(seat: Seat, reader: Reader, standing: Standing): void {
+    const entry = this.#entries.get(seat.key)
+    if (!entry?.seats.delete(seat)) throw new TypeError(`no place is kept in ${seat.key}`)
+    const subscription: Subscription = { position: 0, accepted: true, live: true, gone: false }
+    entry.readers.set(reader, subscription)
+    if ('position' in standing) {
+      const { position } = standing
+      subscription.position = position.offset
+      if (position.epoch === entry.epoch) return this.#goOn(entry, reader, subscription, position)
+      subscription.position = entry.last
+      return this.#tellGap(entry, reader, 'epoch', entry.last)
+    }
+    subscription.floor = new Map(Object.entries(standing.runs))
+    if (seat.broken) this.#tellGap(entry, reader, 'bus')
+    for (const item of seat.items) sendLive(reader, subscription, item)
+  }
+
+  /** Where a reader stands as of this turn; undefined before it was told that it reads the channel. */
+  standing(reader: Reader, key: string): Standing | undefined {
+    const entry = this.#entries.get(key)
+    const subscription = entry?.readers.get(reader)
+    if (!entry || !subscription?.accepted) return undefined
+    if (entry.rule.history) return { position: { epoch: entry.epoch, offset: subscription.position } }
+    const runs = Object.fromEntries(entry.runs)
+    // What another node had sent may still be on its way to this one.
+    for (const [run, number] of subscription.floor ?? []) runs[run] = Math.max(runs[run] ?? 0, number)
+    return { runs }
   }
 
   unsubscribe(reader: Reader, key: string): void {
@@ -250,6 +266,7 @@ export class Hub {
       wire: key.startsWith(userPrefix) ? ownChannel : key,
       rule,
       readers: new Map(),
+      seats: new Set(),
       ready: Promise.resolve(),
       stop: () => {},
       epoch: '',
@@ -257,7 +274,6 @@ export class Hub {
       ring: new Ring(this.#ringSize, 0),
       runs: new Map(),
       told: new Set(),
-      reads: new Map(),
     }
     this.#entries.set(key, entry)
     entry.ready = this.#open(entry)
@@ -292,9 +308,40 @@ export class Hub {
     const subscription = entry.readers.get(reader)
     if (subscription) subscription.gone = true
     entry.readers.delete(reader)
-    if (entry.readers.size > 0 || this.#entries.get(entry.key) !== entry) return
+    this.#dropIfUnused(entry)
+  }
+
+  #dropIfUnused(entry: Entry): void {
+    if (entry.readers.size > 0 || entry.seats.size > 0 || this.#entries.get(entry.key) !== entry) return
     this.#entries.delete(entry.key)
     entry.stop()
+  }
+
+  /** Whether a position lies beyond what this node knows, and is in the channel all the same. */
+  async #isAhead({ key, rule, epoch, last }: Entry, from: Position): Promise<boolean> {
+    return (
+      rule.history !== undefined &&
+      from.epoch === epoch &&
+      from.offset > last &&
+      (await this.hasReached(key, from))
+    )
+  }
+
+  /** Reads along, once what lies after the position is sent. */
+  #goOn(entry: Entry, reader: Reader, subscription: Subscription, from: Position | undefined): void {
+    // Whatever a change of epoch made of it meanwhile.
+    subscription.live = !from || from.offset > entry.last
+    if (subscription.live) return
+    void this.#catchUp.run(entry, reader, subscription).catch((error: unknown) => {
+      if (subscription.gone) return
+      this.#leave(entry, reader)
+      reader.removed(entry.key, entry.wire, error)
+    })
+  }
+
+  #tellGap(entry: Entry, reader: Reader, reason: GapReason, offset?: number): void {
+    this.#metrics.gaps.inc({ reason })
+    reader.send(gapFrame(entry, reason, offset))
   }
 
   /** What the bus tells of goes on after this position; what came before is not in the ring. */
@@ -308,11 +355,13 @@ export class Hub {
     if (position) this.#begin(entry, position)
     for (const run of entry.runs.keys()) entry.told.add(run)
     const gap = gapFrame(entry, reason, position?.offset)
+    for (const seat of entry.seats) seat.break()
     for (const [reader, subscription] of entry.readers) {
       // Who still catches up finds out by itself what is missing; but a position of another epoch leads nowhere.
       if (!subscription.live && reason !== 'epoch') continue
       subscription.live = true
       subscription.position = entry.last
+      this.#metrics.gaps.inc({ reason })
       reader.send(gap)
     }
   }
@@ -331,7 +380,7 @@ export class Hub {
   }
 
   #live(entry: Entry, publication: LivePublication): void {
-    const { run, number, previous, event, except } = publication
+    const { run, number, previous } = publication
     const last = entry.runs.get(run)
     if (last !== undefined && number <= last) return
     // 0 is no claim: the publisher does not remember channels for ever.
@@ -341,79 +390,11 @@ export class Hub {
     entry.runs.delete(run)
     entry.runs.set(run, number)
     if (entry.runs.size > maxRuns) entry.runs.delete(entry.runs.keys().next().value!)
-    const frame = publicationFrame(entry, publication, [event, run, number, last ?? previous])
-    let skip: EncodedFrame | undefined
-    for (const [reader, subscription] of entry.readers) {
-      if (!subscription.live) continue
-      if (gap) reader.send(gap)
-      if (except !== reader.id) reader.send(frame)
-      else reader.send((skip ??= skipFrame(entry, [run, number, last ?? previous])))
-    }
-  }
-
-  /** Sends what lies between the position and the newest, as fast as the reader takes it, then reads along. */
-  async #catchUp(entry: Entry, reader: Reader, subscription: Subscription): Promise<void> {
-    const gap = (reason: GapReason, offset: number) => {
-      subscription.position = offset
-      reader.send(gapFrame(entry, reason, offset))
-    }
-    let recovered = 0
-    while (!subscription.gone && !subscription.live && subscription.position < entry.last) {
-      await reader.room()
-      if (subscription.gone || subscription.live) return
-      if (recovered >= entry.rule.maxRecover && subscription.position < entry.ring.from) {
-        gap('limit', entry.ring.from)
-        continue
-      }
-      const { epoch, position } = { epoch: entry.epoch, position: subscription.position }
-      const near = entry.ring.after(position, chunk)
-      // The chain of the ring does not fit a position between two publications, as another node may have told.
-      const fits = near && (near[0]?.previous ?? position) === position
-      const { items, complete } = fits ? { items: near, complete: true } : await this.#read(entry, position)
-      if (subscription.gone || subscription.live) return
-      if (entry.epoch !== epoch) continue
-      const first = items[0]
-      // What retention removed is told before what follows it; the frame that follows must find its chain whole.
-      if (!complete) gap('expired', first ? first.previous : entry.last)
-      else if (!first) {
-        // Offsets rose by what other channels stored: nothing is missing, and the next publication names the newest.
-        reader.send(skipFrame(entry, [entry.last, position]))
-        subscription.position = entry.last
-      }
-      for (const item of items) {
-        // Before each: a whole chunk of large publications is more than an outbox holds.
-        await reader.room()
-        if (subscription.gone || subscription.live) return
-        if (entry.epoch !== epoch) break
-        sendItem(reader, item)
-        subscription.position = item.offset
-        recovered++
-      }
-    }
-    subscription.live = true
-  }
-
-  /** A chunk of history after an offset; everyone who needs the same shares one read. */
-  #read(entry: Entry, after: number): Promise<{ items: readonly RingItem[]; complete: boolean }> {
-    const running = entry.reads.get(after)
-    if (running) return running
-    const read = this.#bus
-      .read(entry.key, entry.rule.history!, { after, limit: chunk, to: entry.last })
-      .then(({ publications, complete }) => {
-        // An incomplete read starts its chain anew, right before its first publication.
-        let previous = complete ? after : (publications[0]?.offset ?? 1) - 1
-        const items = publications
-          .filter(({ offset }) => offset <= entry.last)
-          .map((publication) => {
-            const item = ringItem(entry, publication, previous)
-            previous = publication.offset
-            return item
-          })
-        return { items, complete }
-      })
-      .finally(() => entry.reads.delete(after))
-    entry.reads.set(after, read)
-    return read
+    const item = liveItem(entry, publication, last, gap)
+    if (gap) this.#metrics.gaps.inc({ reason: 'bus' }, entry.readers.size)
+    for (const seat of entry.seats) seat.keep(item)
+    for (const [reader, subscription] of entry.readers)
+      if (subscription.live) sendLive(reader, subscription, item)
   }
 }
 
@@ -430,38 +411,3 @@ const userPrefix = '@user:'
 
 /** The channel of one user's sessions, on the bus. */
 export const userChannel = (userId: string): string => userPrefix + encodeURIComponent(userId)
-
-const sendItem = (reader: Reader, { frame, except, skip }: RingItem) =>
-  reader.send(skip && except === reader.id ? skip : frame)
-
-function ringItem(entry: Entry, publication: StoredPublication, previous: number): RingItem {
-  const { offset, event, except } = publication
-  const frame = publicationFrame(entry, publication, [event, offset, previous])
-  return {
-    offset,
-    previous,
-    frame,
-    except,
-    skip: except === undefined ? undefined : skipFrame(entry, [offset, previous]),
-  }
-}
-
-const publicationFrame = (
-  { key, wire, rule }: Entry,
-  { data, binary, userId }: Message,
-  fields: unknown[],
-): EncodedFrame =>
-  encodeFrame(['m', wire, ...fields, ...(userId === undefined ? [] : [{ userId }])], data, {
-    binary,
-    channel: key,
-    compress: !rule.secret,
-  })
-
-/** Moves the position and shows nothing. */
-const skipFrame = ({ key, wire }: Entry, numbers: unknown[]): EncodedFrame =>
-  encodeFrame(['m', wire, null, ...numbers], undefined, { channel: key })
-
-const gapFrame = ({ key, wire, epoch }: Entry, reason: GapReason, offset?: number): EncodedFrame =>
-  encodeFrame(['gap', wire, reason, ...(offset === undefined ? [] : [epoch, offset])], undefined, {
-    channel: key,
-  })

@@ -38,6 +38,13 @@ export class Ring {
     }
   }
 
+  /** What comes before the oldest here, after `from`; left out when it would be more than the ring holds. */
+  fill(items: readonly RingItem[], from: number): void {
+    if (items.length + this.#items.length > this.#size * 2) return
+    this.#items = [...items, ...this.#items]
+    this.#from = from
+  }
+
   /** Up to `limit` items after `offset`; undefined when some of those may not be here any more. */
   after(offset: number, limit: number): readonly RingItem[] | undefined {
     if (offset < this.#from) return undefined

@@ -1,0 +1,220 @@
+import {
+  encodeFrame,
+  EverwireError,
+  type AttachRequest,
+  type Cancel,
+  type Clock,
+  type Frame,
+  type Link,
+  type LinkHandler,
+  type Nodes,
+} from '@everwire/core'
+import type { Hub } from '../channels/hub.js'
+import type { Identity, ServerSession } from '../client-session.js'
+import type { Metrics } from '../metrics.js'
+import type { Operations } from '../operations.js'
+import type { Sessions } from '../sessions.js'
+import { Departures } from './departures.js'
+import { Drain, type DrainReport, type DrainTimes } from './drain.js'
+import { Handover } from './handover.js'
+import { Relay } from './relay.js'
+
+export interface ClusterOptions {
+  nodeId: string
+  /** Missing where there is one node only. */
+  nodes: Nodes | undefined
+  clock: Clock
+  sessions: Sessions
+  hub: Hub
+  operations: Operations
+  metrics: Metrics
+  resumeWindowMs: number
+  pollWaitMs: number
+  handoverIntervalMs: number
+  bundleBytes: number
+  maxRelays: number
+  maxRelaysPerAddress: number
+  /** A poll that came to another node, for a session of this one. */
+  accept(link: Link, identity: Identity): LinkHandler
+  apply(session: ServerSession, first: number, frames: readonly Frame[]): number
+  /** A session is not here any more. */
+  left(session: ServerSession): void
+  /** A client brought an id of another node, and there can be none. */
+  foreign(): void
+  log(level: 'info' | 'warn', fields: Readonly<Record<string, unknown>>, message: string): void
+}
+
+/** A session that another node has, as far as it is known. */
+export interface Elsewhere {
+  readonly secret: string
+  readonly owner: string
+}
+
+/** `node.secret`, in base32; checked before anything else is done with an id. */
+const idPattern = /^([a-z2-7]{12})\.([a-z2-7]{26})$/
+/** How long this node may be cut off before it says so: a server that restarts is back sooner. */
+const staleMs = 2_000
+const quietMs = 60_000
+
+/** Whose session it is: this node's, or which other's; and how it gets from one to the other. */
+export class Cluster {
+  readonly #options: ClusterOptions
+  readonly #departures: Departures
+  readonly #handover: Handover | undefined
+  readonly #relay: Relay | undefined
+  readonly #drain: Drain
+  #cancelStale: Cancel = () => {}
+  #isStale = false
+  #quietUntil = -Infinity
+
+  constructor(options: ClusterOptions) {
+    const { nodes, sessions, clock, resumeWindowMs, handoverIntervalMs, apply, log } = options
+    this.#options = options
+    const departures = (this.#departures = new Departures(clock, resumeWindowMs))
+    if (nodes) {
+      this.#handover = new Handover({
+        ...options,
+        nodes,
+        departures,
+        intervalMs: handoverIntervalMs,
+        isDraining: () => this.isDraining,
+      })
+      this.#relay = new Relay({
+        ...options,
+        nodes,
+        departures,
+        arriving: (secret) => this.#handover!.arriving(secret),
+        apply: async (secret, first, frames) => apply(sessions.find(secret)!, first, frames),
+        refused: (message) => this.#refused(message),
+      })
+      nodes.onConnection((connected) => this.#connection(connected))
+    }
+    this.#drain = new Drain({
+      nodes,
+      clock,
+      sessions,
+      departures,
+      handover: this.#handover,
+      log: (fields, message) => log('info', fields, message),
+    })
+  }
+
+  /** New clients are welcome: the node neither drains nor is cut off from the others. */
+  get isReady(): boolean {
+    return !this.isDraining && !this.#isStale
+  }
+  /** The node is cut off from the others. */
+  get isStale(): boolean {
+    return this.#isStale
+  }
+  get isDraining(): boolean {
+    return this.#drain.isRunning
+  }
+  /** What is kept or under way for sessions of other nodes; nothing after a while of quiet. */
+  get pending(): number {
+    const { size } = this.#departures
+    return size + (this.#handover?.pending ?? 0) + (this.#relay ? this.#relay.pending + this.#relay.held : 0)
+  }
+
+  /**
+   * Who has a session, once it is neither on its way here nor away.
+   * @throws EverwireError `unknown-session`, the same for what never was, what ended, and what is not an id at all
+   */
+  async locate(id: string): Promise<ServerSession | Elsewhere> {
+    const [, hint, secret] = idPattern.exec(id) ?? []
+    if (hint === undefined || secret === undefined) throw unknown()
+    const { sessions, nodes, nodeId, foreign } = this.#options
+    await this.#handover?.arriving(secret)?.catch(() => {})
+    await sessions.find(secret)?.leaving
+    const session = sessions.find(secret)
+    if (session) return session
+    const departure = this.#departures.get(secret)
+    const owner = departure ? departure.to : hint
+    if (owner === undefined || owner === nodeId) throw unknown()
+    if (!nodes) foreign()
+    if (!nodes || nodes.isGone(owner)) throw unknown()
+    if (!nodes.connected)
+      throw new EverwireError('node-unavailable', 'this node is cut off from the others', {
+        retryAfterMs: 1_000,
+      })
+    return { secret, owner }
+  }
+
+  hasMoved({ secret }: ServerSession): boolean {
+    return this.#departures.get(secret)?.to !== undefined
+  }
+
+  /** Takes a session over. @throws EverwireError `unknown-session`, `stale`, `node-unavailable`, `server-closing` */
+  async take(
+    { secret, owner }: Elsewhere,
+    attach: { request: AttachRequest; identity: Identity },
+  ): Promise<ServerSession> {
+    const ended = this.#departures.get(secret)
+    if (ended && ended.to === undefined) throw unknown()
+    return await this.#handover!.take(secret, owner, attach)
+  }
+
+  /** Sends a poll on to the node that has the session. @returns tells that nobody waits any more */
+  relayPoll(
+    link: Link,
+    { secret, owner }: Elsewhere,
+    question: { request: AttachRequest; identity: Identity; address: string },
+    failed: (error: unknown) => void,
+  ): () => void {
+    return this.#relay!.poll(link, owner, { secret, ...question }, failed)
+  }
+
+  /** Sends frames on to the node that has the session. @returns how many of the client's frames are applied */
+  async relayUplink(
+    { secret, owner }: Elsewhere,
+    question: { first: number; frames: readonly Frame[]; address: string },
+  ): Promise<number> {
+    return await this.#relay!.uplink(owner, { secret, ...question })
+  }
+
+  /** A session ended here: it must not be taken again from whoever had it before. */
+  ended({ secret, attachState, hasMoved }: ServerSession): void {
+    if (hasMoved) this.#departures.add(secret, undefined, attachState.gen)
+  }
+
+  async drain(times: DrainTimes): Promise<DrainReport> {
+    return await this.#drain.run(times)
+  }
+
+  close(): void {
+    this.#cancelStale()
+    this.#relay?.close()
+    this.#handover?.close()
+    this.#departures.close()
+  }
+
+  /** Clients of a node that is cut off keep it, and are told: what others publish does not come. */
+  #connection(connected: boolean): void {
+    const { clock, sessions, log } = this.#options
+    const tell = (isStale: boolean) => {
+      this.#isStale = isStale
+      log(
+        'warn',
+        { sessions: sessions.size },
+        isStale ? 'cut off from the other nodes' : 'joined to them again',
+      )
+      for (const { core } of sessions) core.link?.send([encodeFrame(['stale', isStale ? 1 : 0])])
+    }
+    this.#cancelStale()
+    if (!connected) this.#cancelStale = clock.after(staleMs, () => tell(true))
+    else if (this.#isStale) tell(false)
+  }
+
+  #refused(message: string): void {
+    const { clock, log } = this.#options
+    if (clock.now() < this.#quietUntil) return
+    this.#quietUntil = clock.now() + quietMs
+    log(
+      'warn',
+      {},
+      `${message}: see maxRelays and maxRelaysPerAddress; behind a proxy, Fastify needs trustProxy`,
+    )
+  }
+}
+
+const unknown = () => new EverwireError('unknown-session', 'there is no such session on this node')
