@@ -541,7 +541,7 @@ export class Connector {
       url,
       headers,
       maxFrames: uplinkFrames,
-      session: () => this.#sessionId!,
+      session: () => this.#sessionId,
       applied: (number) => this.#session?.acknowledge(number),
       failed,
     })

@@ -15,7 +15,8 @@ export interface UplinkOptions {
   fetch: Fetch
   url: string
   headers: () => Readonly<Record<string, string>>
-  session: () => string
+  /** What the session is called now; it changes when it moves to another node. */
+  session: () => string | undefined
   /** Most frames in one request. */
   maxFrames: number
   /** The server has applied everything up to here. */
@@ -50,7 +51,7 @@ export function createUplink({
 }: UplinkOptions): Uplink {
   let queue: EncodedFrame[] = []
   let next = 1
-  /** Kept: the last word of a session is sent after it was forgotten. */
+  /** Kept: the last word of a session is sent after it was forgotten, and another may have begun. */
   let id = ''
   let busy = false
   let stopped = false
@@ -75,6 +76,7 @@ export function createUplink({
     await Promise.resolve()
     while (queue.length > 0) {
       const batch = take()
+      if (!stopped) id = session() ?? id
       const head = encodeFrame(['uplink', { session: id, first: next }])
       for (const frame of batch)
         if (isSessionKind(frame.kind)) next += frame.kind === 'void' ? frameCount(parseHeader(frame.head)) : 1
@@ -109,7 +111,7 @@ export function createUplink({
   return {
     start(first) {
       next = first
-      id = session()
+      id = session() ?? id
     },
     send(frames) {
       if (stopped) return true

@@ -260,13 +260,9 @@ export class Gateway {
       if (judgeAttach(known.core, known.attachState, request) === 'stale') throw stale(known)
       denied = await operations.denied(known, identity)
       if (isOver()) return undefined
-      // It moved, or is about to, while the hooks were asked.
-      if (
-        known.leaving ||
-        (known.core.ended && sessions.find(known.secret) !== known && cluster.hasMoved(known))
-      )
-        throw moving()
     }
+    // It moved, or is about to, while hooks were asked.
+    if (known && (known.leaving || cluster.hasMoved(known))) throw moving()
 
     const session = known ?? sessions.create(identity)
     if (session.core.ended) throw new EverwireError('unknown-session', 'the session has ended')

@@ -16,6 +16,7 @@ import { createChannelRules, type ChannelOptions } from './channels/rules.js'
 import type { ClientSession, Identity, ServerSession, SessionHost } from './client-session.js'
 import { Cluster } from './cluster/cluster.js'
 import type { DrainReport, DrainTimes } from './cluster/drain.js'
+import { checkDescriptors } from './descriptors.js'
 import { createFlushScheduler } from './flush-scheduler.js'
 import { Gateway, type Credentials } from './gateway.js'
 import { Hub, userChannel } from './channels/hub.js'
@@ -217,6 +218,7 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
   const drain = async (times: Partial<DrainTimes> = {}) =>
     await cluster.drain({ noticeMs: settings.drainNoticeMs, deadlineMs: settings.drainMs, ...times })
 
+  checkDescriptors(settings.maxSessions, (message) => log.warn(message))
   await bus.open({
     nodeId,
     dedupWindowMs: settings.dedupWindowMs,

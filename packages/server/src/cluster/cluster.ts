@@ -140,8 +140,9 @@ export class Cluster {
     return { secret, owner }
   }
 
-  hasMoved({ secret }: ServerSession): boolean {
-    return this.#departures.get(secret)?.to !== undefined
+  /** Whether a session that was here is at another node now. */
+  hasMoved({ secret, core }: ServerSession): boolean {
+    return core.ended && this.#departures.get(secret)?.to !== undefined
   }
 
   /** Takes a session over. @throws EverwireError `unknown-session`, `stale`, `node-unavailable`, `server-closing` */

@@ -71,7 +71,12 @@ const takeTryMs = 1_000
 const takeMs = settleMs + 2_000
 const keepMs = 5_000
 const giveMs = 10_000
-const busyMs = 250
+/** What a node is asked to wait for a session that is on its way. */
+const busyMs = 50
+/** How long a client is kept waiting for such a session before it is asked to come again. */
+const attachPatienceMs = 1_000
+/** When it should come again. */
+const againMs = 250
 
 /**
  * Sessions move between nodes in one phase, and the owner ends first: it never takes one back, and the next node goes on
@@ -160,8 +165,14 @@ export class Handover {
     sessions.assertRoom()
     let owner = first
     let hops = 0
+    let patienceMs = attachPatienceMs
     for (let changes = 0; changes < maxChanges;) {
       const peek = await this.#peek(secret, owner)
+      if ('retryMs' in peek && peek.retryMs <= patienceMs) {
+        patienceMs -= peek.retryMs
+        await this.#sleep(peek.retryMs)
+        continue
+      }
       if (!('channels' in peek)) {
         owner = this.#follow(movedTo(peek), ++hops)
         continue
@@ -237,7 +248,7 @@ export class Handover {
         return (await nodes.request(owner, 'take', take, takeTryMs)) as TakeAnswer
       } catch {
         // It may have happened: asked again, the owner repeats its answer. What comes later counts no more.
-        await new Promise<void>((resolve) => void clock.after(busyMs / 5, resolve))
+        await this.#sleep(busyMs)
       }
     throw lost('the node that owned it did not answer, and may have let it go')
   }
@@ -388,15 +399,15 @@ export class Handover {
       () => true,
       () => false,
     )
-    return await Promise.race([barrier, this.#pause().then(() => false)])
+    return await Promise.race([barrier, this.#sleep(settleMs).then(() => false)])
   }
 
   async #settled(session: ServerSession): Promise<void> {
-    await this.#options.operations.settled(session, this.#pause())
+    await this.#options.operations.settled(session, this.#sleep(settleMs))
   }
 
-  #pause(): Promise<void> {
-    return new Promise((resolve) => void this.#options.clock.after(settleMs, resolve))
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => void this.#options.clock.after(ms, resolve))
   }
 
   #standings(session: ServerSession): [key: string, wire: string, standing: Standing][] {
@@ -422,11 +433,15 @@ function movedTo(answer: Elsewhere): string {
   if ('stale' in answer)
     throw new EverwireError('stale', `attempt ${answer.stale} or a later one is attached`)
   if ('retryMs' in answer)
-    throw unavailable('the session is on its way, or came just now', undefined, answer.retryMs)
+    throw unavailable(
+      'the session is on its way, or came just now',
+      undefined,
+      Math.max(answer.retryMs, againMs),
+    )
   throw lost('there is no such session')
 }
 
 const lost = (why: string) => new EverwireError('unknown-session', `the session is lost: ${why}`)
 
-const unavailable = (message: string, cause?: unknown, retryAfterMs = busyMs) =>
+const unavailable = (message: string, cause?: unknown, retryAfterMs = againMs) =>
   new EverwireError('node-unavailable', message, { cause, retryAfterMs })
