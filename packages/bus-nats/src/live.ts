@@ -21,8 +21,9 @@ interface Listening {
   readonly heard: Map<string, number>
   /** What each node had published, in any channel, when this began. */
   baseline: ReadonlyMap<string, unknown>
-  /** Publications of programs that are no node are numbered here. */
+  /** Publications of programs that are no node are numbered here, in a run of their own. */
   foreign: number
+  readonly foreignRun: string
 }
 
 /** Channels of which a publisher remembers its last number. */
@@ -42,6 +43,7 @@ export class LiveChannels {
   readonly #previous = new Map<string, number>()
   #number = 0
   #hasForgotten = false
+  #listened = 0
 
   constructor(options: LiveOptions) {
     this.#options = options
@@ -75,7 +77,14 @@ export class LiveChannels {
 
   async listen(channel: string, listener: LiveListener): Promise<() => void> {
     const { connection, mesh, subjects, nodeId } = this.#options
-    const listening: Listening = { channel, listener, heard: new Map(), baseline: new Map(), foreign: 0 }
+    const listening: Listening = {
+      channel,
+      listener,
+      heard: new Map(),
+      baseline: new Map(),
+      foreign: 0,
+      foreignRun: `${nodeId}-in-${++this.#listened}`,
+    }
     const subscriptions = [
       connection.subscribe(subjects.out(channel), (message) => this.#heard(listening, message)),
       connection.subscribe(subjects.liveIn(channel), (message) => this.#heardForeign(listening, message)),
@@ -180,9 +189,10 @@ export class LiveChannels {
     const number = ++listening.foreign
     const publication: LivePublication = {
       ...decodeMessage(message).message,
-      run: `${this.#options.nodeId}-in`,
+      run: listening.foreignRun,
       number,
       previous: number - 1,
+      foreign: true,
     }
     listening.listener.publication(publication)
   }

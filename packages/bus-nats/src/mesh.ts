@@ -17,6 +17,8 @@ export interface MeshOptions {
   missed(node: string): void
   /** A node is gone, and it is not known whether everything came that it said. */
   lost(node: string): void
+  /** This node does not hear itself any more, though it is connected; or it does again. */
+  hearing(isHearing: boolean): void
   /** Something that pretends to be a node: not signed, or said before. */
   refused(reason: string): void
 }
@@ -37,7 +39,7 @@ interface Peer {
 
 /** A question that waits for the answers of these nodes. */
 interface Ask {
-  readonly nodes: readonly string[]
+  readonly nodes: Set<string>
   readonly answers: Map<string, unknown>
   /** Waits no more, with what came. */
   end(): void
@@ -46,6 +48,8 @@ interface Ask {
 const signatureHeader = 'Everwire-Signature'
 const maxPeersHeard = 10_000
 const maxGone = 10_000
+/** Beats of its own that a node may miss; the others count it as dead later than that. */
+const maxEchoBeats = 2.5
 
 /** The other nodes: who lives, and what they ask each other. */
 export class Mesh {
@@ -62,6 +66,9 @@ export class Mesh {
   #inbox = ''
   /** Since when every node that lives could be heard. */
   #joinedAt = 0
+  /** When this node heard itself last. */
+  #echoAt = 0
+  #wasHearing = true
   #cancelBeat: Cancel = () => {}
   #barrier: Promise<ReadonlyMap<string, unknown>> | undefined
 
@@ -81,7 +88,7 @@ export class Mesh {
     if (this.#gone.has(node)) return true
     // Where there is one server, every node that is not heard of at once is not connected to it.
     const patienceMs = connection.clustered ? nodeTimeoutMs : 2 * beatMs
-    return connection.connected && clock.now() - this.#joinedAt > patienceMs
+    return connection.connected && this.hearing && clock.now() - this.#joinedAt > patienceMs
   }
 
   /** Answers requests of a kind; what it throws is silence. */
@@ -101,7 +108,7 @@ export class Mesh {
       // One for the answers to all questions: none is made for each.
       connection.subscribe(`${this.#inbox}.*`, (message) => this.#answered(message)),
     ]
-    this.#joinedAt = clock.now()
+    this.#joinedAt = this.#echoAt = clock.now()
     this.handle('beat', (body, from) => this.#beaten(from, body as { beat: number; hello?: boolean }))
     this.handle('bye', (body, from) => this.#left(from, (body as { beat: number }).beat))
     this.tell('beat', { beat: ++this.#beat, hello: true })
@@ -116,8 +123,19 @@ export class Mesh {
 
   /** Whoever was silent while this node was cut off need not be dead. */
   reconnected(): void {
-    this.#joinedAt = this.#options.clock.now()
+    this.#joinAgain()
+    this.tell('beat', { beat: ++this.#beat, hello: true })
+  }
+
+  #joinAgain(): void {
+    this.#joinedAt = this.#echoAt = this.#options.clock.now()
     for (const peer of this.#peers.values()) peer.seenAt = this.#joinedAt
+  }
+
+  /** False when this node does not even hear itself: then it is the one that is cut off, whatever its socket says. */
+  get hearing(): boolean {
+    const { clock, beatMs } = this.#options
+    return clock.now() - this.#echoAt <= maxEchoBeats * beatMs
   }
 
   /** Nothing that was asked will be answered. */
@@ -195,7 +213,7 @@ export class Mesh {
     const inbox = `${this.#inbox}.${++this.#asked}`
     let cancel: Cancel = () => {}
     await new Promise<void>((resolve) => {
-      this.#asks.set(inbox, { nodes, answers, end: resolve })
+      this.#asks.set(inbox, { nodes: new Set(nodes), answers, end: resolve })
       cancel = this.#options.clock.after(timeoutMs, resolve)
       this.#send(subject, kind, body, inbox)
     }).finally(() => {
@@ -214,7 +232,7 @@ export class Mesh {
     const statement = this.#read(message, message.subject)
     if (statement?.kind !== 'answer' || ask.answers.has(statement.from)) return
     ask.answers.set(statement.from, statement.body)
-    if (ask.nodes.every((node) => ask.answers.has(node))) ask.end()
+    endIfAnswered(ask)
   }
 
   #send(subject: string, kind: string, body: unknown, reply = ''): void {
@@ -249,7 +267,8 @@ export class Mesh {
   async #heardAsk(message: Msg): Promise<void> {
     const { nodeId } = this.#options
     const statement = this.#read(message, message.subject)
-    if (!statement || statement.from === nodeId) return
+    if (!statement) return
+    if (statement.from === nodeId) return this.#echoed()
     const { from, number, kind, body } = statement
     const stream = `${from} ${message.subject}`
     if (number <= (this.#heard.get(stream) ?? 0))
@@ -268,11 +287,25 @@ export class Mesh {
     }
   }
 
+  #echoed(): void {
+    if (!this.#wasHearing) this.#joinAgain()
+    this.#echoAt = this.#options.clock.now()
+    this.#setHearing(true)
+  }
+
+  #setHearing(isHearing: boolean): void {
+    if (this.#wasHearing === isHearing) return
+    this.#wasHearing = isHearing
+    this.#options.hearing(isHearing)
+  }
+
   #beaten(from: string, { beat, hello = false }: { beat: number; hello?: boolean }): void {
     const { clock, missed } = this.#options
     const known = this.#peers.get(from)
     this.#gone.delete(from)
     this.#peers.set(from, { seenAt: clock.now(), beat })
+    // It was cut off: what it answered meanwhile did not come.
+    if (hello && known) this.#giveUpOn(from)
     // It must know of this node before it publishes.
     if (hello) this.tell('beat', { beat: ++this.#beat })
     if (known ? beat > known.beat + 1 : !hello) missed(from)
@@ -286,7 +319,7 @@ export class Mesh {
 
   #bury(): void {
     const { connection, clock, nodeTimeoutMs, lost } = this.#options
-    if (!connection.connected) return
+    if (!connection.connected || !this.hearing) return
     for (const [node, { seenAt }] of this.#peers) {
       if (clock.now() - seenAt <= nodeTimeoutMs) continue
       this.#forget(node)
@@ -298,15 +331,25 @@ export class Mesh {
     this.#peers.delete(node)
     this.#gone.add(node)
     if (this.#gone.size > maxGone) this.#gone.delete(this.#gone.keys().next().value!)
-    for (const { nodes, end } of [...this.#asks.values()]) if (nodes.length === 1 && nodes[0] === node) end()
+    this.#giveUpOn(node)
+  }
+
+  /** A node will not answer any more what it was asked before. */
+  #giveUpOn(node: string): void {
+    for (const ask of [...this.#asks.values()]) if (ask.nodes.delete(node)) endIfAnswered(ask)
   }
 
   #planBeat(): void {
-    const { clock, beatMs } = this.#options
+    const { clock, beatMs, connection } = this.#options
     this.#cancelBeat = clock.after(beatMs, () => {
+      if (connection.connected && !this.hearing) this.#setHearing(false)
       this.#bury()
       this.tell('beat', { beat: ++this.#beat })
       this.#planBeat()
     })
   }
+}
+
+function endIfAnswered({ nodes, answers, end }: Ask): void {
+  if ([...nodes].every((node) => answers.has(node))) end()
 }

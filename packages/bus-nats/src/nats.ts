@@ -115,6 +115,11 @@ class NatsBus implements Bus {
           this.#refreshSoon()
         },
         lost: (node) => live.lost(node),
+        hearing: (isHearing) => {
+          this.nodes.changed(isHearing)
+          // What was on its way may have been thrown away.
+          if (isHearing) void live.reconnected()
+        },
         refused: (reason) => context.log('warn', {}, `refused ${reason}`),
       })
       const live = new LiveChannels({

@@ -18,7 +18,7 @@ export class BusNodes implements Nodes {
     return this.#joined?.mesh.peers ?? []
   }
   get connected(): boolean {
-    return this.#joined?.connection.connected ?? false
+    return (this.#joined?.connection.connected && this.#joined.mesh.hearing) ?? false
   }
   get maxBytes(): number {
     return (this.#joined?.connection.maxPayload ?? envelopeBytes) - envelopeBytes

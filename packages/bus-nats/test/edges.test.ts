@@ -944,6 +944,7 @@ t.test('nodes among themselves', async (t) => {
       refused: (reason) => refused.push(reason),
       missed: (node) => missed.push(node),
       lost: () => {},
+      hearing: () => {},
     })
     t.teardown(() => {
       mesh.stop()

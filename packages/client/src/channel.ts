@@ -66,6 +66,8 @@ type ChannelEvents = {
 
 /** How long a subscription that failed for a passing reason waits. */
 const retrySubscribeMs = 1_000
+/** Publisher runs remembered over sessions; a run is one life of one node. */
+const maxRuns = 256
 
 /** A named stream of publications. Asked for the same name, the client gives the same object. */
 export class Channel {
@@ -80,6 +82,8 @@ export class Channel {
   #interrupted = false
   #position: Position | undefined
   #runs = new Map<string, number>()
+  /** Of the runs in earlier sessions: what a node was late with must not come twice. */
+  #earlier = new Map<string, number>()
   /** Told apart by identity: the answer of an attempt that was overtaken means nothing. */
   #attempt: object | undefined
   #waiting: { resolve(): void; reject(error: unknown): void }[] = []
@@ -179,7 +183,7 @@ export class Channel {
     this.#interrupted ||= this.#subscribed
     this.#subscribed = false
     this.#attempt = undefined
-    this.#runs.clear()
+    this.#interrupt()
   }
 
   /** @internal The client is closed. */
@@ -243,7 +247,7 @@ export class Channel {
     this.#subscribed = false
     if (code === 'temporary') {
       this.#interrupted = true
-      this.#runs.clear()
+      this.#interrupt()
       this.#retry()
       return
     }
@@ -258,9 +262,20 @@ export class Channel {
     this.#attempt = undefined
     this.#position = undefined
     this.#runs.clear()
+    this.#earlier.clear()
     const waiting = this.#waiting
     this.#waiting = []
     for (const { reject } of waiting) reject(error)
+  }
+
+  /** The chains of the runs end here: what comes next is told by a gap, not by them. */
+  #interrupt(): void {
+    for (const [run, number] of this.#runs) {
+      this.#earlier.delete(run)
+      this.#earlier.set(run, number)
+    }
+    while (this.#earlier.size > maxRuns) this.#earlier.delete(this.#earlier.keys().next().value!)
+    this.#runs.clear()
   }
 
   #publication(frame: Frame): void {
@@ -269,6 +284,7 @@ export class Channel {
     const [number, previous, extra] = (live ? rest.slice(1) : rest) as [number, number, { userId?: string }?]
     const last = live ? this.#runs.get(rest[0] as string) : this.#position?.offset
     if (last !== undefined && number <= last) return
+    if (live && number <= (this.#earlier.get(rest[0] as string) ?? 0)) return
     // The chain is checked end to end: whatever broke it on the way, the loss is found here.
     if (last !== undefined && previous !== last) {
       if (!live) return this.#broken()

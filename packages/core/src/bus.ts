@@ -23,6 +23,8 @@ export interface LivePublication extends Message {
   readonly number: number
   /** 0 when there is none, or it is not known any more. */
   readonly previous: number
+  /** Published by a program that is no node, and numbered where it was heard: other nodes know it under another number. */
+  readonly foreign?: boolean | undefined
 }
 
 /** A place in a channel with history. */

@@ -15,6 +15,8 @@ import type { RingItem } from './ring.js'
 interface Page {
   readonly items: readonly RingItem[]
   readonly complete: boolean
+  /** Where it ends: what was stored later was not looked for. */
+  readonly to: number
 }
 
 const pageSize = 100
@@ -55,16 +57,17 @@ export class CatchUp {
       // The chain of the ring does not fit a position between two publications, as another node may have told.
       const fits = near && (near[0]?.previous ?? position) === position
       if (!fits) source = 'stream'
-      const { items, complete } = fits ? { items: near, complete: true } : await this.#page(entry, position)
+      const page = fits ? { items: near, complete: true, to: entry.last } : await this.#page(entry, position)
       if (subscription.gone || subscription.live) return
       if (entry.epoch !== epoch) continue
+      const { items, complete, to } = page
       const first = items[0]
       // What retention removed is told before what follows it; the frame that follows must find its chain whole.
-      if (!complete) gap('expired', first ? first.previous : entry.last)
+      if (!complete) gap('expired', first ? first.previous : to)
       else if (!first) {
         // Offsets rose by what other channels stored: nothing is missing, and the next publication names the newest.
-        reader.send(skipFrame(entry, [entry.last, position]))
-        subscription.position = entry.last
+        reader.send(skipFrame(entry, [to, position]))
+        subscription.position = to
       }
       for (const item of items) {
         // Before each: a whole page of large publications is more than an outbox holds.
@@ -87,12 +90,13 @@ export class CatchUp {
     const known = this.#pages.get(name)
     if (known) return known
     const page = this.#read(entry, after).then(
-      ({ items, complete }) => {
+      (page) => {
+        const { items, complete } = page
         // A page that is not full grows: what it brought stands in the ring.
         const bytes = items.reduce((sum, { frame }) => sum + frame.bytes, 0)
         if (!complete || items.length < pageSize || bytes > maxPageBytes) this.#pages.delete(name)
-        if (complete && entry.epoch === epoch) fillRing(entry, after, items)
-        return { items, complete }
+        if (complete && entry.epoch === epoch) fillRing(entry, after, page)
+        return page
       },
       (error: unknown) => {
         this.#pages.delete(name)
@@ -106,25 +110,27 @@ export class CatchUp {
 
   async #read(entry: Entry, after: number): Promise<Page> {
     this.#metrics.historyReads.inc()
-    const range = { after, limit: pageSize, to: entry.last }
+    const to = entry.last
+    const range = { after, limit: pageSize, to }
     const { publications, complete } = await this.#bus.read(entry.key, entry.rule.history!, range)
     // An incomplete read starts its chain anew, right before its first publication.
     let previous = complete ? after : (publications[0]?.offset ?? 1) - 1
     const items = publications
-      .filter(({ offset }) => offset <= entry.last)
+      .filter(({ offset }) => offset <= to)
       .map((publication) => {
         const item = ringItem(entry, publication, previous)
         previous = publication.offset
         return item
       })
-    return { items, complete }
+    return { items, complete, to }
   }
 }
 
 /** The ring of a channel that was just joined knows nothing yet: what one reader needed serves the others. */
-function fillRing(entry: Entry, after: number, items: readonly RingItem[]): void {
+function fillRing(entry: Entry, after: number, { items, to }: Page): void {
   const { from } = entry.ring
-  if (after >= from) return
+  // The ring has moved on meanwhile: between the two something would be missing.
+  if (after >= from || to < from) return
   const older = items.filter(({ offset }) => offset <= from)
   // The page ends before the ring begins.
   if (items.length === pageSize && older.length === items.length && items.at(-1)!.offset < from) return

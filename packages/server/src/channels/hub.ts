@@ -392,7 +392,8 @@ export class Hub {
     if (entry.runs.size > maxRuns) entry.runs.delete(entry.runs.keys().next().value!)
     const item = liveItem(entry, publication, last, gap)
     if (gap) this.#metrics.gaps.inc({ reason: 'bus' }, entry.readers.size)
-    for (const seat of entry.seats) seat.keep(item)
+    // The other node may have sent it already, under its own number; at most once is what such publishers get.
+    if (!publication.foreign) for (const seat of entry.seats) seat.keep(item)
     for (const [reader, subscription] of entry.readers)
       if (subscription.live) sendLive(reader, subscription, item)
   }

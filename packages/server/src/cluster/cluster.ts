@@ -17,6 +17,7 @@ import type { Sessions } from '../sessions.js'
 import { Departures } from './departures.js'
 import { Drain, type DrainReport, type DrainTimes } from './drain.js'
 import { Handover } from './handover.js'
+import { Notes } from './notes.js'
 import { Relay } from './relay.js'
 
 export interface ClusterOptions {
@@ -62,6 +63,7 @@ export class Cluster {
   readonly #departures: Departures
   readonly #handover: Handover | undefined
   readonly #relay: Relay | undefined
+  readonly #notes: Notes | undefined
   readonly #drain: Drain
   #cancelStale: Cancel = () => {}
   #isStale = false
@@ -70,7 +72,7 @@ export class Cluster {
   constructor(options: ClusterOptions) {
     const { nodes, sessions, clock, resumeWindowMs, handoverIntervalMs, apply, log } = options
     this.#options = options
-    const departures = (this.#departures = new Departures(clock, resumeWindowMs))
+    const departures = (this.#departures = new Departures(options.nodeId, clock, resumeWindowMs))
     if (nodes) {
       this.#handover = new Handover({
         ...options,
@@ -87,16 +89,22 @@ export class Cluster {
         apply: async (secret, first, frames) => apply(sessions.find(secret)!, first, frames),
         refused: (message) => this.#refused(message),
       })
+      this.#notes = new Notes(nodes, clock, sessions, departures)
       nodes.onConnection((connected) => this.#connection(connected))
     }
     this.#drain = new Drain({
       nodes,
       clock,
       sessions,
-      departures,
       handover: this.#handover,
+      notes: this.#notes,
       log: (fields, message) => log('info', fields, message),
     })
+  }
+
+  /** Hears where sessions went before this node began; before it serves. */
+  async learn(): Promise<void> {
+    await this.#notes?.learn()
   }
 
   /** New clients are welcome: the node neither drains nor is cut off from the others. */
@@ -150,8 +158,6 @@ export class Cluster {
     { secret, owner }: Elsewhere,
     attach: { request: AttachRequest; identity: Identity },
   ): Promise<ServerSession> {
-    const ended = this.#departures.get(secret)
-    if (ended && ended.to === undefined) throw unknown()
     return await this.#handover!.take(secret, owner, attach)
   }
 

@@ -1,68 +1,83 @@
-import type { Cancel, Clock } from '@everwire/core'
+import type { Clock } from '@everwire/core'
+import { ExpiringMap } from './expiring-map.js'
 
 /** What is known of a session that is not here any more. */
 export interface Departure {
   /** The node that it moved to; undefined for one that ended. */
   readonly to: string | undefined
-  /** The highest attempt that was accepted where this was known. */
+  /** The highest attempt that was accepted, as far as it is known here. */
   readonly gen: number
-  readonly until: number
 }
 
+/** Where a session went, on its way between nodes. */
+export type Note = readonly [secret: string, to: string, gen: number]
+
 /**
- * Where sessions went. Each is remembered for one resume window, longer than any answer that could bring it back: who
- * forgot it sooner could take a session twice.
+ * Where sessions went, and what was refused. Each is remembered for one resume window, longer than any answer that could
+ * bring a session back: who forgot it sooner could take one twice.
  */
 export class Departures {
-  readonly #clock: Clock
-  readonly #windowMs: number
-  /** In the order in which they end. */
-  readonly #bySecret = new Map<string, Departure>()
-  #cancel: Cancel | undefined
+  readonly #departed: ExpiringMap<Departure>
+  readonly #refused: ExpiringMap<number>
 
-  constructor(clock: Clock, windowMs: number) {
-    this.#clock = clock
-    this.#windowMs = windowMs
+  readonly #nodeId: string
+
+  constructor(nodeId: string, clock: Clock, windowMs: number) {
+    this.#nodeId = nodeId
+    this.#departed = new ExpiringMap(clock, windowMs)
+    this.#refused = new ExpiringMap(clock, windowMs)
   }
 
   get size(): number {
-    return this.#bySecret.size
+    return this.#departed.size + this.#refused.size
   }
 
-  /** Those that moved, and where to. */
-  *moved(): Iterable<readonly [secret: string, to: string]> {
-    for (const [secret, { to }] of this.#bySecret) if (to !== undefined) yield [secret, to]
+  /** Of the sessions that moved. */
+  get notes(): Note[] {
+    return [...this.#departed].flatMap(([secret, { to, gen }]) =>
+      to === undefined ? [] : [[secret, to, gen] as const],
+    )
   }
 
   get(secret: string): Departure | undefined {
-    return this.#bySecret.get(secret)
+    return this.#departed.get(secret)
   }
 
+  /** @param to where it went; undefined when it ended */
   add(secret: string, to: string | undefined, gen: number): void {
-    this.#bySecret.delete(secret)
-    this.#bySecret.set(secret, { to, gen, until: this.#clock.now() + this.#windowMs })
-    this.#cancel ??= this.#clock.after(this.#windowMs, () => this.#sweep())
+    this.#departed.set(secret, { to, gen: Math.max(gen, this.#departed.get(secret)?.gen ?? 0) })
+  }
+
+  /** What another node says of a session, unless this one knows better. */
+  heard([secret, to, gen]: Note): void {
+    if (to === this.#nodeId) return
+    const known = this.#departed.get(secret)
+    if (!known || known.gen < gen || (known.gen === gen && known.to !== undefined)) this.add(secret, to, gen)
   }
 
   /** The session is here again. */
   delete(secret: string): void {
-    this.#bySecret.delete(secret)
+    this.#departed.delete(secret)
+    this.#refused.delete(secret)
+  }
+
+  /** A client was told that its session is lost: the same attempt, come twice, must not find it again. */
+  refuse(secret: string, gen: number): void {
+    this.#refused.set(secret, Math.max(gen, this.#refused.get(secret) ?? 0))
+  }
+
+  isRefused(secret: string, gen: number): boolean {
+    return gen <= (this.#refused.get(secret) ?? 0)
+  }
+
+  /** Whether a session may be pulled from a node that gives it away: not one that ended here, or went on from here. */
+  mayPull(secret: string, from: string, gen: number): boolean {
+    const known = this.#departed.get(secret)
+    return !known || known.gen < gen || (known.to === from && known.gen === gen)
   }
 
   close(): void {
-    this.#cancel?.()
-    this.#bySecret.clear()
-  }
-
-  #sweep(): void {
-    this.#cancel = undefined
-    const now = this.#clock.now()
-    for (const [secret, { until }] of this.#bySecret) {
-      if (until > now) {
-        this.#cancel = this.#clock.after(until - now, () => this.#sweep())
-        return
-      }
-      this.#bySecret.delete(secret)
-    }
+    this.#departed.clear()
+    this.#refused.clear()
   }
 }

@@ -1,16 +1,17 @@
 import { EverwireError, type Clock, type Nodes } from '@everwire/core'
 import type { ServerSession } from '../client-session.js'
 import type { Sessions } from '../sessions.js'
-import type { Departures } from './departures.js'
 import type { Handover } from './handover.js'
+import type { Notes } from './notes.js'
 
 export interface DrainOptions {
   nodes: Nodes | undefined
   clock: Clock
   random?: () => number
   sessions: Sessions
-  departures: Departures
   handover: Handover | undefined
+  /** Missing where there is one node only. */
+  notes: Notes | undefined
   log(fields: Readonly<Record<string, unknown>>, message: string): void
 }
 
@@ -38,7 +39,6 @@ const leastRate = 100
 /** Part of the time over which sessions are spread. */
 const spread = 0.5
 const againMs = 100
-const notesAtOnce = 5_000
 /** What a client that came too late is asked to wait. */
 const retryAfterMs = 500
 
@@ -55,10 +55,6 @@ export class Drain {
     options.nodes?.handle('draining', (_body, from) => {
       for (const node of this.#others) if (options.nodes!.isGone(node)) this.#others.delete(node)
       this.#others.add(from)
-    })
-    options.nodes?.handle('notes', (body) => {
-      for (const [secret, to] of body as [string, string][])
-        if (!options.sessions.find(secret)) options.departures.add(secret, to, 0)
     })
   }
 
@@ -78,12 +74,12 @@ export class Drain {
     nodes?.tell('draining', null)
     log({ sessions: sessions.size, nodes: this.#ready().length }, 'draining')
     // Load balancers look now and then; what they still send here is served.
-    if (this.#ready().length > 0) await this.#sleep(Math.min(noticeMs, deadlineMs))
+    if (noticeMs > 0 && this.#ready().length > 0) await this.#sleep(Math.min(noticeMs, deadlineMs))
     const given = this.#given
     await this.#giveAll(started + deadlineMs)
     const recovered = sessions.size
     for (const session of [...sessions]) session.end('server-closing', 'the server is closing')
-    this.#leaveNotes()
+    await this.#options.notes?.leave()
     const report = { handedOver: this.#given - given, recovered, ms: Math.round(clock.now() - started) }
     log({ ...report }, 'drained')
     return report
@@ -91,13 +87,16 @@ export class Drain {
 
   async #giveAll(deadline: number): Promise<void> {
     const { sessions, clock } = this.#options
-    while (sessions.size > 0 && clock.now() < deadline && this.#ready().length > 0) {
+    // Some may still be on their way here.
+    const isDone = () => sessions.size === 0 && !this.#options.handover?.pending
+    while (!isDone() && clock.now() < deadline && this.#ready().length > 0) {
       const waiting = this.#shuffled([...sessions])
       const rate = Math.max(leastRate, waiting.length / ((spread * (deadline - clock.now())) / 1_000))
       const begun = clock.now()
       const giver = async (first: number) => {
         for (let at = first; at < waiting.length && clock.now() < deadline; at += most) {
-          const dueAt = begun + ((at + this.#random()) / rate) * 1_000
+          // The first go at once.
+          const dueAt = begun + (Math.max(0, at - most + this.#random()) / rate) * 1_000
           if (dueAt > clock.now()) await this.#sleep(dueAt - clock.now())
           await this.#give(waiting[at]!)
         }
@@ -105,8 +104,8 @@ export class Drain {
       const over = this.#sleep(Math.max(0, deadline - clock.now()))
       const givers = Array.from({ length: Math.min(most, waiting.length) }, (_, first) => giver(first))
       await Promise.race([Promise.all(givers), over])
-      // Some were on their way here, or could not be taken yet.
-      if (sessions.size > 0) await this.#sleep(againMs)
+      // Some could not be taken yet.
+      if (!isDone()) await this.#sleep(againMs)
     }
   }
 
@@ -123,14 +122,6 @@ export class Drain {
   /** Nodes that may take sessions. */
   #ready(): string[] {
     return (this.#options.nodes?.others ?? []).filter((node) => !this.#others.has(node))
-  }
-
-  /** Where the sessions went, for the clients that come with their old ids. */
-  #leaveNotes(): void {
-    const { nodes, departures } = this.#options
-    const notes = [...departures.moved()]
-    for (let at = 0; at < notes.length; at += notesAtOnce)
-      nodes?.tell('notes', notes.slice(at, at + notesAtOnce))
   }
 
   #shuffled(list: ServerSession[]): ServerSession[] {

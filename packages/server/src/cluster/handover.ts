@@ -15,6 +15,7 @@ import type { Operations } from '../operations.js'
 import type { Sessions } from '../sessions.js'
 import { channelSet, packBundle, unpackMoved, unpackUnanswered, type Bundle } from './bundle.js'
 import type { Departures } from './departures.js'
+import { ExpiringMap } from './expiring-map.js'
 
 export interface HandoverOptions {
   nodeId: string
@@ -38,6 +39,10 @@ type Claim = Pick<AttachRequest, 'gen' | 'place' | 'poll' | 'cursor' | 'acked'>
 
 interface Peek {
   secret: string
+}
+interface Gift {
+  secret: string
+  gen: number
 }
 type PeekAnswer = Elsewhere | { userId: string | null; channels: string[] }
 
@@ -66,9 +71,11 @@ const peekMs = 1_000
 const peekTries = 2
 /** How long what cannot be repeated elsewhere may take before the session leaves all the same. */
 const settleMs = 1_000
-const takeTryMs = 1_000
+/** Longer than the owner may wait: its answer should not fall between two questions. */
+const takeTryMs = settleMs + 500
 /** As long as the owner may wait, and two seconds of asking. */
 const takeMs = settleMs + 2_000
+/** Longer than the next node asks: else its own repeat would find the session gone. */
 const keepMs = 5_000
 const giveMs = 10_000
 /** What a node is asked to wait for a session that is on its way. */
@@ -86,15 +93,16 @@ const againMs = 250
 export class Handover {
   readonly #options: HandoverOptions
   readonly #taking = new Map<string, Promise<ServerSession>>()
-  readonly #kept = new Map<string, Kept>()
+  readonly #kept: ExpiringMap<Kept>
   #given = 0
 
   constructor(options: HandoverOptions) {
     this.#options = options
+    this.#kept = new ExpiringMap(options.clock, keepMs)
     const { nodes } = options
     nodes.handle('peek', (body) => this.#peeked(body as Peek))
     nodes.handle('take', async (body, from) => await this.#taken(body as Take, from))
-    nodes.handle('give', async (body, from) => await this.#pull((body as Peek).secret, from))
+    nodes.handle('give', async (body, from) => await this.#pull(body as Gift, from))
   }
 
   /** Sessions that went to other nodes. */
@@ -122,8 +130,11 @@ export class Handover {
   ): Promise<ServerSession> {
     const running = this.#taking.get(secret)
     if (running) return running
-    this.#kept.delete(secret)
-    const { handovers } = this.#options.metrics
+    const { departures, metrics } = this.#options
+    const { handovers } = metrics
+    const gen = attach?.request.gen
+    if (gen !== undefined && departures.isRefused(secret, gen))
+      return Promise.reject(lost('this attempt was told so'))
     const taking = this.#take(secret, owner, attach)
       .then(
         (session) => {
@@ -131,7 +142,9 @@ export class Handover {
           return session
         },
         (error: unknown) => {
-          handovers.inc({ result: codeOf(error) === 'unknown-session' ? 'lost' : 'refused' })
+          const isLost = codeOf(error) === 'unknown-session'
+          handovers.inc({ result: isLost ? 'lost' : 'refused' })
+          if (isLost && gen !== undefined) departures.refuse(secret, gen)
           throw error
         },
       )
@@ -143,7 +156,7 @@ export class Handover {
   /** Asks another node to take a session from this one. @returns whether it did */
   async give(session: ServerSession, to: string): Promise<boolean> {
     const answer = await this.#options.nodes
-      .request(to, 'give', { secret: session.secret }, giveMs)
+      .request(to, 'give', { secret: session.secret, gen: session.attachState.gen } satisfies Gift, giveMs)
       .catch(() => undefined)
     // The answer may be lost though the session is gone.
     return answer === true || !this.#options.sessions.find(session.secret)
@@ -182,6 +195,8 @@ export class Handover {
       if (attach && attach.identity.userId !== userId) throw lost('there is no such session')
       const { seats, denied } = await this.#hold(channels)
       try {
+        // Another has it now: nobody may be given it from here any more.
+        this.#kept.delete(secret)
         const answer = await this.#ask(owner, {
           secret,
           userId,
@@ -282,7 +297,10 @@ export class Handover {
     throw lost('it came to a node that is closing')
   }
 
-  async #pull(secret: string, from: string): Promise<boolean> {
+  async #pull({ secret, gen }: Gift, from: string): Promise<boolean> {
+    const { sessions, departures } = this.#options
+    if (sessions.find(secret)) return true
+    if (!departures.mayPull(secret, from, gen)) return false
     return await this.take(secret, from).then(
       () => true,
       () => false,
@@ -330,11 +348,8 @@ export class Handover {
     const forget = () => {
       if (this.#kept.get(secret) === entry) this.#kept.delete(secret)
     }
-    void answer.then((said) => {
-      // Nothing has happened: asked again, the session is looked at anew.
-      if (!('bundle' in said)) forget()
-      else this.#options.clock.after(keepMs, forget)
-    }, forget)
+    // Otherwise nothing has happened: asked again, the session is looked at anew.
+    void answer.then((said) => 'bundle' in said || forget(), forget)
     return answer
   }
 

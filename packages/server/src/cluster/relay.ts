@@ -19,6 +19,7 @@ import type { Departures } from './departures.js'
 import { packEncoded, packFrame, unpackEncoded, unpackFrame, type PackedFrame } from './packed.js'
 
 export interface RelayOptions {
+  nodeId: string
   nodes: Nodes
   clock: Clock
   sessions: Sessions
@@ -54,6 +55,7 @@ type Answer<Result> = Result | { moved: string } | { unknown: true } | { code: s
 
 const maxHops = 3
 const answerMs = 5_000
+const comeAgainMs = 100
 
 /** Requests that land on another node than the one that owns their session: sent on, and the answer sent back. */
 export class Relay {
@@ -102,6 +104,7 @@ export class Relay {
     this.#follow<{ frames: PackedFrame[] }>('poll', owner, address, question, waitMs)
       .then(({ frames }) => {
         if (over) return
+        over = true
         link.send(frames.map(unpackEncoded))
         link.close('link-lost', 'the poll is answered')
       })
@@ -143,7 +146,7 @@ export class Relay {
     question: { readonly secret: string },
     timeoutMs: number,
   ): Promise<Result> {
-    const { nodes, departures, metrics } = this.#options
+    const { nodeId, nodes, departures, metrics } = this.#options
     const leave = this.#enter(first, address)
     try {
       let owner = first
@@ -151,8 +154,13 @@ export class Relay {
         if (nodes.isGone(owner)) throw new EverwireError('unknown-session', 'the node that owned it is gone')
         const answer = await this.#ask<Result>(owner, kind, question, timeoutMs)
         if ('moved' in answer) {
+          // It came here meanwhile: the client finds it when it asks again.
+          if (answer.moved === nodeId)
+            throw new EverwireError('node-unavailable', 'the session came here', {
+              retryAfterMs: comeAgainMs,
+            })
           owner = answer.moved
-          departures.add(question.secret, owner, 0)
+          departures.heard([question.secret, owner, 0])
         } else if ('unknown' in answer) throw new EverwireError('unknown-session', 'there is no such session')
         else if ('code' in answer) throw new EverwireError(answer.code as 'internal', answer.message)
         else {

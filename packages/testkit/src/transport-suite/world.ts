@@ -73,6 +73,8 @@ export async function createWorld(
       {
         authenticate: ({ token }) => ({ userId: token ?? null }),
         ...(makeBus ? { bus: makeBus() } : {}),
+        // As many as any machine has descriptors for: the server warns of more.
+        maxSessions: 500,
         ...options,
       },
       { port: on, log: sink },
