@@ -18,7 +18,14 @@ export default {
     },
     'packages/*': { entry: tests, project: ['{src,test}/**/*.ts'] },
     'apps/*': {
-      entry: [...tests, 'src/main.ts', 'src/page/main.ts', 'src/page/style.css', 'verify/*.ts'],
+      entry: [
+        ...tests,
+        'src/main.ts',
+        'src/page/main.ts',
+        'src/page/style.css',
+        'verify/*.ts',
+        'src/peers/servers/*.ts',
+      ],
       project: ['*.mjs', '{src,test,verify}/**/*.{ts,css}'],
     },
   },

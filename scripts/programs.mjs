@@ -9,6 +9,9 @@ const programs = {
   openssl: { env: 'OPENSSL_PATH', names: ['openssl'], apt: 'openssl', brew: 'openssl' },
   curl: { env: 'CURL_PATH', names: ['curl'], apt: 'curl', brew: 'curl' },
   'nats-server': { env: 'NATS_SERVER_PATH', names: ['nats-server'], apt: 'nats-server', brew: 'nats-server' },
+  'redis-server': { env: 'REDIS_SERVER_PATH', names: ['redis-server'], apt: 'redis-server', brew: 'redis' },
+  haproxy: { env: 'HAPROXY_PATH', names: ['haproxy'], apt: 'haproxy', brew: 'haproxy' },
+  nginx: { env: 'NGINX_PATH', names: ['nginx'], apt: 'nginx', brew: 'nginx' },
 }
 
 /** Where macOS keeps applications that are not on PATH. */

@@ -3,8 +3,8 @@ import { startNats } from '@everwire/testkit/nats-server'
 import { bareNats } from './bare-nats.js'
 import type { CandidateFactory } from './candidate.js'
 import { inProcess, natsBus } from './everwire-bus.js'
-import { table } from './table.js'
-import { measure, type Results } from './workloads.js'
+import { table, type Results } from './table.js'
+import { measure } from './workloads.js'
 
 const defaults = {
   messages: '20000',

@@ -1,12 +1,17 @@
-import type { Results } from './workloads.js'
+/** One number per line of the table; names are the same for every candidate, and end in what tells the unit. */
+export type Results = Map<string, number>
 
 const median = (values: readonly number[]) =>
   [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!
 
-const amount = (name: string, value: number) =>
-  /p\d+$/.test(name) ? `${value.toFixed(2)} ms` : `${Math.round(value).toLocaleString('en-US')}/s`
+const amount = (name: string, value: number) => {
+  if (/p\d+$/.test(name)) return `${value.toFixed(2)} ms`
+  if (name.endsWith('CPU')) return `${value.toFixed(1)} µs`
+  if (name.endsWith('memory')) return `${value.toFixed(1)} KiB`
+  return `${Math.round(value).toLocaleString('en-US')}/s`
+}
 
-/** A Markdown table of medians, each beside its ratio to the base. Higher is better, but for times. */
+/** A Markdown table of medians, each beside its ratio to the base. Higher is better for rates, lower for all else. */
 export function table(all: ReadonlyMap<string, readonly Results[]>, base: string): string {
   const names = [...all.keys()]
   const others = names.filter((name) => name !== base)
