@@ -1,4 +1,10 @@
-import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http'
+import {
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import { connect, type AddressInfo, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { nats } from '@everwire/bus-nats'
@@ -23,6 +29,7 @@ export interface ClusterOptions extends Partial<EverwireOptions> {
 
 export interface Cluster {
   readonly nodes: readonly FastifyInstance[]
+  readonly balancer: Server
   /** The balancer: every request goes to the next node that is up. */
   readonly port: number
   readonly url: string
@@ -72,6 +79,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const address = balancer.address() as AddressInfo
   return {
     nodes,
+    balancer,
     port: address.port,
     url: `http://${loopback}:${address.port}/everwire`,
     pin: (node) => (pinned = node),

@@ -30,20 +30,35 @@ export async function transportSuite(t: SuiteTest, suite: TransportSuiteOptions)
     'bad input': badInputCases,
     leak: leakCases,
   }
-  const { only } = suite
-  for (const [name, cases] of Object.entries(groups))
-    if (!only) await t.test(name, (t) => cases(t, suite))
+  const { only, except = {} } = suite
+  for (const [name, cases] of Object.entries(groups)) {
+    const left = except[name]
+    if (left === true) continue
+    if (left)
+      await t.test(name, async (t) => {
+        const unmet = new Set(left)
+        await cases(
+          pick(t, (name) => !unmet.delete(name)),
+          suite,
+        )
+        t.strictSame([...unmet], [], 'each case that is left out is there')
+      })
+    else if (!only) await t.test(name, (t) => cases(t, suite))
     else if (only[name])
       await t.test(name, async (t) => {
         const wanted = new Set(only[name])
-        await cases(pick(t, wanted), suite)
+        await cases(
+          pick(t, (name) => wanted.delete(name)),
+          suite,
+        )
         t.strictSame([...wanted], [], 'each case that was asked for is there')
       })
+  }
 }
 
-/** A test that passes over the cases that are not wanted, and takes those that are off the list. */
-function pick(t: SuiteTest, wanted: Set<string>): SuiteTest {
+/** A test that passes over the cases that are not wanted. */
+function pick(t: SuiteTest, isWanted: (name: string) => boolean): SuiteTest {
   const test: SuiteTest['test'] = (name, run) =>
-    wanted.delete(name) ? t.test(name, run) : Promise.resolve(undefined)
+    isWanted(name) ? t.test(name, run) : Promise.resolve(undefined)
   return new Proxy(t, { get: (target, key) => (key === 'test' ? test : Reflect.get(target, key)) })
 }

@@ -147,6 +147,8 @@ export interface TransportSuiteOptions {
   bus?: SuiteBus
   /** Names of the cases to run, by group, for clients that are not made of transports' client halves. @default all */
   only?: Readonly<Record<string, readonly string[]>>
+  /** Names of the cases to leave out, by group, or a whole group; for servers that are not one process. @default none */
+  except?: Readonly<Record<string, readonly string[] | true>>
 }
 
 /** A bus under the transports. */
