@@ -1,4 +1,4 @@
-import { EverwireError, type Clock, type Nodes } from '@everwire/core'
+import { EverwireError, type Cancel, type Clock, type Nodes } from '@everwire/core'
 import type { ServerSession } from '../client-session.js'
 import type { Sessions } from '../sessions.js'
 import type { Handover } from './handover.js'
@@ -101,9 +101,11 @@ export class Drain {
           await this.#give(waiting[at]!)
         }
       }
-      const over = this.#sleep(Math.max(0, deadline - clock.now()))
+      let cancel: Cancel = () => {}
+      const over = new Promise<void>((resolve) => (cancel = clock.after(deadline - clock.now(), resolve)))
       const givers = Array.from({ length: Math.min(most, waiting.length) }, (_, first) => giver(first))
       await Promise.race([Promise.all(givers), over])
+      cancel()
       // Some could not be taken yet.
       if (!isDone()) await this.#sleep(againMs)
     }
