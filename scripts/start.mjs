@@ -2,18 +2,22 @@
 import { createServer } from 'node:net'
 import { parseArgs } from 'node:util'
 import { Refusal, at, install, main, run, say, turbo } from './lib.mjs'
+import { providePrograms } from './programs.mjs'
 
 const args = process.argv.slice(2)
-const usage = `npm start [-- --port PORT] [-- --host HOST]
-The same by the environment: PORT (default 3000; 0 takes any free one), HOST (default 127.0.0.1).`
+const mostNodes = 9
+const usage = `npm start [-- --port PORT --host HOST --nodes NODES]
+PORT (default 3000; 0 takes any free one) and HOST (default 127.0.0.1) can stand in the environment too.
+NODES (default 1, at most ${mostNodes}) server processes share a nats-server: one of their own, unless NATS_URL names another.`
 const options = {
   port: { type: 'string' },
   host: { type: 'string' },
+  nodes: { type: 'string' },
   help: { type: 'boolean', short: 'h' },
 }
 
-/** The address from options, else from the environment, else the default. */
-function address() {
+/** What is asked for by options, else by the environment, else the default. */
+function settings() {
   const { values, tokens } = parseArgs({ args, strict: false, tokens: true, options })
   const known = Object.keys(options)
     .map((name) => `--${name}`)
@@ -28,7 +32,10 @@ function address() {
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535)
     throw new Refusal(`The port must be a whole number from 0 to 65535, not "${port}" (--port, or PORT).`)
   if (typeof host !== 'string' || host === '') throw new Refusal('--host needs a value, such as 127.0.0.1.')
-  return { port: Number(port), host, help: values.help === true }
+  const nodes = values.nodes ?? '1'
+  if (typeof nodes !== 'string' || !/^\d$/.test(nodes) || Number(nodes) < 1)
+    throw new Refusal(`--nodes must be a whole number from 1 to ${mostNodes}, not "${nodes}".`)
+  return { port: Number(port), host, nodes: Number(nodes), help: values.help === true }
 }
 
 const problems = {
@@ -62,13 +69,14 @@ function endWithParent() {
 }
 
 await main(async () => {
-  const { port, host, help } = address()
+  const { port, host, nodes, help } = settings()
   if (help) {
     say(usage)
     return 0
   }
   endWithParent()
   await checkFree(port, host)
+  if (nodes > 1 && !process.env.NATS_URL) await providePrograms(['nats-server'])
   await install()
   say('Building the demo ...')
   const build = await turbo(['build', '--filter=@everwire/demo...'], { quiet: true })

@@ -153,6 +153,10 @@ t.test('npm start serves the demo, and nothing of it outlives npm', async (t) =>
   await tryDemo(t, 'npm', ['start'])
 })
 
+t.test('npm start serves the demo with several nodes, and nothing of it outlives npm', async (t) => {
+  await tryDemo(t, 'npm', ['start', '--', '--nodes', '2'])
+})
+
 t.test('what npm start runs ends well when it is asked to', async (t) => {
   const [program, ...args] = manifest.scripts.start.split(' ')
   t.equal(program, 'node')

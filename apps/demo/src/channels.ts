@@ -1,7 +1,13 @@
 import { EverwireError, type Clock } from '@everwire/core'
-import type { ClientSession, Everwire } from '@everwire/server'
+import type { ChannelOptions, ClientSession, Everwire } from '@everwire/server'
 import { createRateLimit } from './rate-limit.js'
-import { chatLimits, mostPublisherLength, type ServerInfo } from './shared.js'
+import {
+  chatLimits,
+  ledgerChannel,
+  liveLedgerChannel,
+  mostPublisherLength,
+  type ServerInfo,
+} from './shared.js'
 
 /** What `authenticate` keeps of a visitor. */
 export interface Claims {
@@ -31,9 +37,7 @@ export function addChannels(everwire: Everwire, clock: Clock): void {
     },
   })
   everwire.channel('ticker:*', { subscribe: true })
-  everwire.channel('ledger:main', {
-    history: { size: 20_000, ttlMs: 300_000 },
-    maxRecover: 20_000,
+  const numbers: ChannelOptions = {
     subscribe: true,
     publish(session, _channel, { event, data }) {
       if (event !== 'number' || !isNumberedMessage(data, claimsOf(session).visitor))
@@ -42,7 +46,13 @@ export function addChannels(everwire: Everwire, clock: Clock): void {
       ledgerTotal(everwire)
       return true
     },
+  }
+  everwire.channel(ledgerChannel, {
+    ...numbers,
+    history: { size: 20_000, ttlMs: 300_000 },
+    maxRecover: 20_000,
   })
+  everwire.channel(liveLedgerChannel, numbers)
   everwire.method('server.info', (session): ServerInfo => ({
     bus: everwire.bus.name,
     node: everwire.nodeId,

@@ -1,10 +1,18 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createFaultProxy, type Fault } from '@everwire/testkit'
 import type { FaultName, PathFaults } from './path-faults.js'
 import { visitorOf, type Visitors } from './visitors.js'
 
+interface Address {
+  host: string
+  port: number
+}
+
 export interface PathProxyOptions {
-  target: { host: string; port: number }
+  /** Who gets the next request; asked once for each. Without an answer it is refused with 503. */
+  target(): Address | undefined
+  /** Answers what does not stand under the prefix, instead of the target. */
+  answer?: (request: IncomingMessage, response: ServerResponse) => void
   /** Path that everything of Everwire stands under; the rest always gets through, else nobody could repair the way. */
   prefix: string
   visitors: Pick<Visitors, 'faults'>
@@ -22,6 +30,7 @@ export interface PathProxy {
 /** The network path, which treats each visitor as that one asked for. Rejects when the port is taken. */
 export async function createPathProxy({
   target,
+  answer,
   prefix,
   visitors,
   port,
@@ -32,13 +41,33 @@ export async function createPathProxy({
     const [route] = url.slice(prefix.length + 1).split('?')
     return route === 'websocket' || route === 'sse' ? route : 'cable'
   }
+  let next: Address = { host, port }
   const proxy = await createFaultProxy({
-    target,
+    // Read once for each request, right after what was decided for it.
+    target: {
+      get host() {
+        return next.host
+      },
+      get port() {
+        return next.port
+      },
+    },
     port,
     host,
+    handle(request, response) {
+      if (!answer || nameOf(request)) return false
+      answer(request, response)
+      return true
+    },
     decide(request) {
       const name = nameOf(request)
-      return name ? faultOf(visitors.faults(visitorOf(request.headers.cookie)), name) : {}
+      const fault: Fault = name ? faultOf(visitors.faults(visitorOf(request.headers.cookie)), name) : {}
+      // What ends on the path takes nobody's turn.
+      if (fault.drop || fault.refuse !== undefined) return fault
+      const chosen = target()
+      if (!chosen) return { refuse: 503 }
+      next = chosen
+      return fault
     },
   })
   return {

@@ -1,5 +1,4 @@
 import type { Clock } from '@everwire/core'
-import type { Everwire } from '@everwire/server'
 import {
   chatChannel,
   ledgerChannel,
@@ -14,9 +13,17 @@ import {
 const tickEveryMs = 200
 const numberEveryMs = 100
 
+/** Whoever publishes as the server. */
+export interface Source {
+  /** Tells its numbers from those of others. */
+  name: string
+  /** What is published again with the same id is there once. */
+  publish(channel: string, event: string, data: unknown, options?: { id: string }): Promise<unknown>
+}
+
 /** What the server itself says: prices, a numbered stream, and a word of welcome. Returns its own undo. */
 export function startPublishers(
-  everwire: Everwire,
+  { name, publish }: Source,
   clock: Clock,
   failed: (error: unknown) => void,
 ): () => void {
@@ -32,36 +39,46 @@ export function startPublishers(
     one.price *= 1 + (Math.random() - 0.5) * 0.004 + (one.open / one.price - 1) * 0.01
     one.price = Math.round(one.price * 100) / 100
     const data: Tick = { price: one.price, open: one.open }
-    return everwire.publish(tickerChannel(one.symbol), 'tick', data)
+    return publish(tickerChannel(one.symbol), 'tick', data)
   }
-  const publisher = `${serverPublisher}.${everwire.nodeId}`
+  const publisher = `${serverPublisher}.${name}`
   let sequence = 0
-  const number = () => {
-    const data: NumberedMessage = { publisher, sequence: ++sequence }
-    return everwire.publish(ledgerChannel, 'number', data)
+  // Until it succeeds: a number that is left out would look like a loss.
+  const number = async () => {
+    const data: NumberedMessage = { publisher, sequence: sequence + 1 }
+    await publish(ledgerChannel, 'number', data, { id: `${publisher}.${data.sequence}` })
+    sequence++
   }
   const welcome: ChatMessage = {
-    id: `welcome.${everwire.nodeId}`,
+    id: `welcome.${name}`,
     name: 'Everwire',
     text: 'Welcome. Block WebSocket, then write something: it arrives all the same.',
     at: Date.now(),
     house: true,
   }
-  everwire.publish(chatChannel, 'message', welcome).catch(failed)
+  publish(chatChannel, 'message', welcome).catch(failed)
   const stops = [every(clock, tickEveryMs, tick, failed), every(clock, numberEveryMs, number, failed)]
   return () => stops.forEach((stop) => stop())
 }
 
+/** One at a time: what goes out together need not arrive in order. */
 function every(
   clock: Clock,
   ms: number,
   run: () => Promise<unknown>,
   failed: (error: unknown) => void,
 ): () => void {
-  const turn = () => {
-    run().catch(failed)
-    cancel = clock.after(ms, turn)
+  let stopped = false
+  let due = clock.now() + ms
+  const turn = async () => {
+    await run().catch(failed)
+    // As often as was promised, whatever one takes; but not all that was missed at once.
+    due = Math.max(due + ms, clock.now())
+    if (!stopped) cancel = clock.after(due - clock.now(), turn)
   }
   let cancel = clock.after(ms, turn)
-  return () => cancel()
+  return () => {
+    stopped = true
+    cancel()
+  }
 }

@@ -2,6 +2,8 @@
 
 export const chatChannel = 'chat:lobby'
 export const ledgerChannel = 'ledger:main'
+/** Takes the same as the ledger's channel and keeps nothing, for scripts and tests that look at live channels. */
+export const liveLedgerChannel = 'ledger:live'
 export const tickerChannel = (symbol: string): string => `ticker:${symbol}`
 
 export const symbols = [
@@ -52,3 +54,40 @@ export interface ServerInfo {
   uptimeMs: number
   sessions: number
 }
+
+/**
+ * `starting` · `ready`: gets its turn · `cut-off`: lives, and is cut off from the others · `draining`: hands its sessions
+ * over · and three ends: `drained`, `killed`, `failed` by itself.
+ */
+export type NodeState = 'starting' | 'ready' | 'cut-off' | 'draining' | 'drained' | 'killed' | 'failed'
+
+/** The node at one place. A new one at the same place has another id. */
+export interface NodeStatus {
+  /** From 1. */
+  place: number
+  /** Name on the bus; empty while it starts. */
+  id: string
+  state: NodeState
+  /** Sessions that it has. */
+  sessions: number
+}
+
+/** Since the demo started, by the metrics of the nodes. */
+export interface NodeCounts {
+  /** Sessions that went on at another node. */
+  handedOver: number
+  /** Requests that were sent on to the node that has their session. */
+  relayed: number
+  /** Times that a channel's reader got from its history what it had missed. */
+  recovered: number
+}
+
+/** What `GET /nodes` answers. */
+export interface NodesStatus {
+  /** None where the demo is one process. */
+  nodes: NodeStatus[]
+  totals: NodeCounts
+}
+
+export const nodeActions = ['kill', 'drain', 'start'] as const
+export type NodeAction = (typeof nodeActions)[number]

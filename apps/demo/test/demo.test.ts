@@ -5,7 +5,7 @@ import { sse } from '@everwire/transport-sse/client'
 import t from 'tap'
 import { createDemo } from '../src/app.js'
 import { buildPage } from '../src/build-page.js'
-import { chatChannel, ledgerChannel, type ServerInfo } from '../src/shared.js'
+import { chatChannel, ledgerChannel, liveLedgerChannel, type ServerInfo } from '../src/shared.js'
 
 const publicDir = t.testdir()
 const demo = createDemo({ publicDir })
@@ -169,6 +169,13 @@ t.test('dropping the link once lets it come back at once', async (t) => {
   t.match(client.stats(), { sessions: 1, resumes: 1 })
 })
 
+t.test('one process has no nodes, and nothing to press', async (t) => {
+  const response = await fetch(`${url}/nodes`)
+  t.same(await response.json(), { nodes: [], totals: { handedOver: 0, relayed: 0, recovered: 0 } })
+  const pressed = await fetch(`${url}/nodes/1/kill`, { method: 'POST', headers: { cookie: await visit() } })
+  t.equal(pressed.status, 404)
+})
+
 t.test('refuses bad input to the controls with 400 and a reason', async (t) => {
   const cookie = await visit()
   const cases: [name: string, body: unknown, error: RegExp][] = [
@@ -225,8 +232,12 @@ t.test('accepts only what a chat message or a ledger message may be', async (t) 
   const { visitor } = (await client.request('server.info')) as ServerInfo
   const number = { publisher: `${visitor}.test`, sequence: 1 }
   await ledger.publish('number', number)
-  await t.rejects(ledger.publish('number', { ...number, publisher: 'server.test' }), { code: 'bad-payload' })
-  await t.rejects(ledger.publish('number', { ...number, sequence: 0 }), { code: 'bad-payload' })
+  for (const channel of [ledger, client.channel(liveLedgerChannel)]) {
+    await t.rejects(channel.publish('number', { ...number, publisher: 'server.test' }), {
+      code: 'bad-payload',
+    })
+    await t.rejects(channel.publish('number', { ...number, sequence: 0 }), { code: 'bad-payload' })
+  }
   await t.rejects(client.channel('ticker:AMP').publish('tick', { price: 1 }), { code: 'forbidden' })
 })
 

@@ -40,11 +40,15 @@ const oneLine = /^[^\n]+\n$/
 
 t.test('refuses a bad option with one line, and an exit code that is not 0', async (t) => {
   const cases: [args: string[], env: object, line: RegExp][] = [
-    [['--prot=1'], {}, /Unknown option --prot\. Known options: --port, --host, --help\./],
+    [['--prot=1'], {}, /Unknown option --prot\. Known options: --port, --host, --nodes, --help\./],
     [['start'], {}, /Unexpected argument "start"/],
     [['--port', 'many'], {}, /whole number from 0 to 65535, not "many"/],
     [[], { PORT: '70000' }, /whole number from 0 to 65535, not "70000"/],
     [['--host'], {}, /--host needs a value/],
+    [['--nodes'], {}, /--nodes must be a whole number from 1 to 9/],
+    [['--nodes', '0'], {}, /from 1 to 9, not "0"/],
+    [['--nodes', '10'], {}, /from 1 to 9, not "10"/],
+    [['--nodes=two'], {}, /from 1 to 9, not "two"/],
     [[], { NATS_URL: 'localhost:4222' }, /NATS_URL must be addresses such as nats:.*, not "localhost:4222"/],
     [[], { NATS_URL: 'nats://a:1, http://b' }, /NATS_URL must be addresses/],
   ]
@@ -68,11 +72,22 @@ t.test('says in one line that the port is taken', async (t) => {
   t.match(errors, oneLine)
 })
 
-t.test('says in one line that NATS cannot be reached', async (t) => {
-  const { code, out, errors } = await run(['--port', '0'], { NATS_URL: 'nats://127.0.0.1:1' })
+for (const args of [[], ['--nodes', '2']])
+  t.test(`says in one line that NATS cannot be reached ${args.join(' ')}`, async (t) => {
+    const { code, out, errors } = await run(['--port', '0', ...args], { NATS_URL: 'nats://127.0.0.1:1' })
+    t.equal(code, 1)
+    t.equal(out, '')
+    t.match(errors, /^NATS cannot be reached at nats:\/\/127\.0\.0\.1:1: /)
+    t.match(errors, oneLine)
+  })
+
+t.test('says in one line that several nodes need nats-server', async (t) => {
+  const { code, out, errors } = await run(['--port', '0', '--nodes', '2'], {
+    NATS_SERVER_PATH: '/nothing/here',
+  })
   t.equal(code, 1)
   t.equal(out, '')
-  t.match(errors, /^NATS cannot be reached at nats:\/\/127\.0\.0\.1:1: /)
+  t.match(errors, /^Several nodes need nats-server: .*install nats-server 2\.9\.10 or newer/)
   t.match(errors, oneLine)
 })
 

@@ -2,7 +2,8 @@ import { type LiveListener, type LivePublication, type Message } from '@everwire
 import type { Msg } from '@nats-io/transport-node'
 import type { Connection } from './connection.js'
 import type { Mesh } from './mesh.js'
-import { decodeMessage, encodeMessage } from './message.js'
+import { LiveRun } from './live-run.js'
+import { decodeMessage, encodeMessage, type LiveNumbers } from './message.js'
 import type { Subjects } from './subjects.js'
 
 export interface LiveOptions {
@@ -26,8 +27,8 @@ interface Listening {
   readonly foreignRun: string
 }
 
-/** Channels of which a publisher remembers its last number. */
-const maxRemembered = 100_000
+/** How the run of a program begins that is no node and numbers what it sends. No node's id is like it. */
+export const publisherRun = 'p-'
 const maxRuns = 256
 const channelsAtOnce = 500
 
@@ -39,39 +40,26 @@ const channelsAtOnce = 500
 export class LiveChannels {
   readonly #options: LiveOptions
   readonly #listening = new Set<Listening>()
-  /** Last number published in a channel, those used longest ago first. */
-  readonly #previous = new Map<string, number>()
-  #number = 0
-  #hasForgotten = false
+  readonly #run: LiveRun
   #listened = 0
 
   constructor(options: LiveOptions) {
     this.#options = options
-    const { mesh } = options
-    mesh.handle('barrier', () => this.#number)
-    mesh.handle('tails', (body) => (body as string[]).map((channel) => this.#tail(channel)))
+    const { mesh, nodeId } = options
+    const run = (this.#run = new LiveRun(nodeId))
+    mesh.handle('barrier', () => run.number)
+    mesh.handle('tails', (body) => (body as string[]).map((channel) => run.tail(channel)))
   }
 
   /** @throws EverwireError `temporary`, or `outcome-unknown` when the connection was lost in the middle */
   async broadcast(channel: string, message: Message): Promise<void> {
-    const { connection, nodeId, subjects } = this.#options
+    const { connection, subjects } = this.#options
     if (!connection.connected) throw connection.unavailable()
-    const number = this.#number + 1
-    const previous = this.#previous.get(channel) ?? 0
-    const { payload, headers } = encodeMessage(message, connection.maxPayload, {
-      run: nodeId,
-      number,
-      previous,
-    })
+    const numbers = this.#run.next(channel)
+    const { payload, headers } = encodeMessage(message, connection.maxPayload, numbers)
     connection.publish(subjects.out(channel), payload, headers)
     // Only now: a number that nobody got would be a loss to all.
-    this.#number = number
-    this.#previous.delete(channel)
-    this.#previous.set(channel, number)
-    if (this.#previous.size > maxRemembered) {
-      this.#previous.delete(this.#previous.keys().next().value!)
-      this.#hasForgotten = true
-    }
+    this.#run.sent(channel, numbers)
     await connection.flush()
   }
 
@@ -94,7 +82,7 @@ export class LiveChannels {
       for (const subscription of subscriptions) subscription.unsubscribe()
     }
     try {
-      const own = this.#number
+      const own = this.#run.number
       listening.baseline = new Map([...(await mesh.barrier()), [nodeId, own]])
       this.#listening.add(listening)
     } catch (error) {
@@ -148,14 +136,9 @@ export class LiveChannels {
     listener.gap()
   }
 
-  /** Number of a channel's last publication by this node; 0 when there is none, -1 when it may be forgotten. */
-  #tail(channel: string): number {
-    return this.#previous.get(channel) ?? (this.#hasForgotten ? -1 : 0)
-  }
-
   async #tails(node: string, channels: readonly string[]): Promise<number[] | 'later' | undefined> {
     const { connection, mesh, nodeId, beatMs } = this.#options
-    if (node === nodeId) return channels.map((channel) => this.#tail(channel))
+    if (node === nodeId) return channels.map((channel) => this.#run.tail(channel))
     for (;;)
       try {
         return (await mesh.request(node, 'tails', channels, beatMs)) as number[]
@@ -176,16 +159,23 @@ export class LiveChannels {
     const { heard, baseline, listener } = listening
     const last = heard.get(run)
     if (number <= (last ?? 0)) return
-    heard.delete(run)
-    heard.set(run, number)
-    if (heard.size > maxRuns) heard.delete(heard.keys().next().value!)
+    remember(heard, decoded.live)
     // Nobody else can see that the first ones of a run were lost: there is nothing before them to compare with.
     const isFirst = last === undefined && this.#listening.has(listening)
     if (isFirst && previous > ((baseline.get(run) as number | undefined) ?? 0)) listener.gap()
     listener.publication({ ...decoded.message, run, number, previous })
   }
 
+  /** A program that numbers what it sends, and cannot be asked: what is missing shows in what follows. */
+  #heardPublisher({ heard, listener }: Listening, message: Msg, live: LiveNumbers): void {
+    if (live.number <= (heard.get(live.run) ?? 0)) return
+    remember(heard, live)
+    listener.publication({ ...decodeMessage(message).message, ...live })
+  }
+
   #heardForeign(listening: Listening, message: Msg): void {
+    const { live } = decodeMessage(message)
+    if (live?.run.startsWith(publisherRun)) return this.#heardPublisher(listening, message, live)
     const number = ++listening.foreign
     const publication: LivePublication = {
       ...decodeMessage(message).message,
@@ -196,4 +186,10 @@ export class LiveChannels {
     }
     listening.listener.publication(publication)
   }
+}
+
+function remember(heard: Map<string, number>, { run, number }: LiveNumbers): void {
+  heard.delete(run)
+  heard.set(run, number)
+  if (heard.size > maxRuns) heard.delete(heard.keys().next().value!)
 }

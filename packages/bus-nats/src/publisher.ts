@@ -2,6 +2,8 @@ import { assertChannelName, encodeData, EverwireError, randomBase32, type Positi
 import { jetstream, JetStreamApiError, jetstreamManager } from '@nats-io/jetstream'
 import { mostExact } from './agreement.js'
 import { Connection } from './connection.js'
+import { publisherRun } from './live.js'
+import { LiveRun } from './live-run.js'
 import { encodeMessage } from './message.js'
 import { readNatsOptions, type NatsOptions } from './options.js'
 import { streamNotFound } from './partition.js'
@@ -66,6 +68,8 @@ export async function createPublisher(options: NatsOptions = {}): Promise<Publis
   const classes = new Map<string, StoredClass>()
   let patterns: readonly PatternEntry[] = []
   let readAt = -Infinity
+  let reading: Promise<void> | undefined
+  const run = new LiveRun(publisherRun + randomBase32(16))
   const underWay = new Set<Promise<unknown>>()
 
   /** What the nodes agreed on; they may have changed it a while ago. */
@@ -74,8 +78,18 @@ export async function createPublisher(options: NatsOptions = {}): Promise<Publis
     const known = mostExact(patterns, channel)
     if (known && (!connection.connected || clock.now() - readAt < checkPeriodMs)) return known
     if (!connection.connected) throw connection.unavailable()
-    patterns = await registry.patterns().catch(unreadable)
-    readAt = clock.now()
+    // One reading for all: what was published first goes on first.
+    reading ??= registry
+      .patterns()
+      .then(
+        (read) => {
+          patterns = read
+          readAt = clock.now()
+        },
+        (cause: unknown) => unreadable(cause),
+      )
+      .finally(() => (reading = undefined))
+    await reading
     return mostExact(patterns, channel)
   }
   /** Id of the channel's history class, or null for a live channel. */
@@ -103,8 +117,10 @@ export async function createPublisher(options: NatsOptions = {}): Promise<Publis
       const scoped = id === undefined ? randomBase32(26) : `${channel}\n${id}`
       return await store.store(partition, subject, message, Buffer.from(scoped).toString('base64url'))
     }
-    const { payload: bytes, headers } = encodeMessage(message, connection.maxPayload)
+    const numbers = run.next(channel)
+    const { payload: bytes, headers } = encodeMessage(message, connection.maxPayload, numbers)
     connection.publish(subjects.liveIn(channel), bytes, headers)
+    run.sent(channel, numbers)
     await connection.flush()
     return undefined
   }

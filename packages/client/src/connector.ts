@@ -213,12 +213,16 @@ export class Connector {
         if (!transport.supported()) continue
         const offer = this.#offers.find(({ name }) => name === transport.name)
         if (offer && !offer.offered) continue
+        const hadSession = this.#sessionId !== undefined
         try {
           return await this.#attach(transport, timeoutMs)
         } catch (cause) {
           error = cause as EverwireError
           const { recovery } = codeInfo(error.code)
           if (recovery === 'session') this.#lose()
+          // The way works, and the server has answered: another session may be opened at once.
+          if (recovery === 'session' && hadSession && !this.#isDone())
+            return await this.#attach(transport, timeoutMs)
           if (recovery !== 'retry' && recovery !== 'transport') break
           if (error.retryAfterMs !== undefined) break
           if (this.#isDone()) return

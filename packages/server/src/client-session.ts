@@ -327,10 +327,9 @@ export class ServerSession implements ClientSession, Reader {
   }
 
   #hasRoom(): boolean {
-    const { core } = this
-    return (
-      core.link !== undefined && core.outboxFrames <= this.#roomFrames && core.outboxBytes <= this.#roomBytes
-    )
+    const { outboxFrames, outboxBytes } = this.core
+    // Without a link too: between two polls there is none, and each would bring what one moment had room for.
+    return outboxFrames <= this.#roomFrames && outboxBytes <= this.#roomBytes
   }
 
   #wake(always = false): void {

@@ -1,5 +1,6 @@
 import {
   assertChannelName,
+  codeOf,
   decodeData,
   encodeData,
   encodeFrame,
@@ -37,7 +38,8 @@ export class Operations {
     this.#options = options
   }
 
-  execute(session: ServerSession, frame: Frame, number: number): void {
+  /** @param again another node may have done it already */
+  execute(session: ServerSession, frame: Frame, number: number, again = false): void {
     const { maxOperations, maxOperationBytes } = this.#options
     const bytes = frame.data?.length ?? 0
     // A single one is bounded by the size of a frame.
@@ -51,13 +53,13 @@ export class Operations {
       return session.send(errorFrame(number, error))
     }
     session
-      .answer(number, frame, () => this.#run(session, frame, number))
+      .answer(number, frame, () => this.#run(session, frame, number, again))
       .catch((error: unknown) => this.#options.failed(session, error))
   }
 
   /** Goes on with an operation that another node may have done already: what could be done twice is answered so. */
   repeat(session: ServerSession, frame: Frame, number: number): void {
-    if (this.#canRepeat(session, frame)) return this.execute(session, frame, number)
+    if (this.#canRepeat(session, frame)) return this.execute(session, frame, number, true)
     const error = new EverwireError(
       'outcome-unknown',
       'the session moved to another node in the middle of it',
@@ -108,7 +110,12 @@ export class Operations {
     session.removed(key, channel, error)
   }
 
-  async #run(session: ServerSession, frame: Frame, number: number): Promise<EncodedFrame | undefined> {
+  async #run(
+    session: ServerSession,
+    frame: Frame,
+    number: number,
+    again: boolean,
+  ): Promise<EncodedFrame | undefined> {
     const [kind, name] = frame.header as [string, string]
     if (kind === 'req') return await this.#request(session, frame, number)
     if (kind !== 'sub' && kind !== 'unsub' && kind !== 'pub') {
@@ -123,7 +130,7 @@ export class Operations {
       if (session.core.ended) return
       if (kind === 'sub') await this.#subscribe(session, key, frame, number)
       else if (kind === 'unsub') answer = this.#unsubscribe(session, key, number)
-      else answer = await this.#publish(session, key, frame, number)
+      else answer = await this.#publish(session, key, frame, number, again)
     })
     return answer
   }
@@ -152,7 +159,13 @@ export class Operations {
     return acknowledgement(number)
   }
 
-  async #publish(session: ServerSession, key: string, frame: Frame, number: number): Promise<EncodedFrame> {
+  async #publish(
+    session: ServerSession,
+    key: string,
+    frame: Frame,
+    number: number,
+    again: boolean,
+  ): Promise<EncodedFrame> {
     const [, channel, event, id, retried] = frame.header as [string, string, string, string?, number?]
     assertPublicationNames(event, id)
     const { hub } = this.#options
@@ -167,10 +180,15 @@ export class Operations {
       )
     const userId = rule.showPublisher && session.userId !== null ? session.userId : undefined
     const message = { event, data: frame.data, binary: frame.binary || undefined, userId }
-    return acknowledgement(
-      number,
-      await hub.publish(key, message, id ? { userId: session.userId, id } : undefined),
-    )
+    const publicationId = id ? { userId: session.userId, id } : undefined
+    try {
+      return acknowledgement(number, await hub.publish(key, message, publicationId))
+    } catch (error) {
+      // This time it did not happen; the first time it may have.
+      if ((again || retried) && codeOf(error) === 'temporary')
+        throw new EverwireError('outcome-unknown', 'it may have been stored before', { cause: error })
+      throw error
+    }
   }
 
   async #request(session: ServerSession, frame: Frame, number: number): Promise<EncodedFrame> {

@@ -1,5 +1,6 @@
 import type { Client, ClientStats, ConnectionState, Explanation } from '@everwire/client'
 import type { Move } from './moves.js'
+import type { NodeControls } from './nodes-panel.js'
 import type { LedgerSnapshot } from './page-ledger.js'
 import type { PathControls } from './path-controls.js'
 
@@ -36,6 +37,8 @@ export interface EverwireDemo {
   moves(): Move[]
   /** What the buttons do. */
   readonly path: Pick<PathControls, 'faults' | 'set' | 'cut' | 'restore'>
+  /** The nodes, where there are several, and what their buttons do. */
+  readonly nodes: NodeControls
 }
 
 declare global {

@@ -8,8 +8,17 @@ const pingEveryMs = 2_000
 const infoEveryMs = 10_000
 const pingPatienceMs = 10_000
 
+export interface Facts {
+  render(): void
+  roundTripMs(): number | undefined
+  /** Id of the node that has this page's session, as far as it is known. */
+  node(): string | undefined
+  /** Asks the server again. */
+  refresh(): void
+}
+
 /** The panel with what the client and the server know of the connection. */
-export function createFacts(client: Client): { render(): void; roundTripMs(): number | undefined } {
+export function createFacts(client: Client): Facts {
   let roundTripMs: number | undefined
   let pinged: number | undefined
   let info: ServerInfo | undefined
@@ -56,6 +65,8 @@ export function createFacts(client: Client): { render(): void; roundTripMs(): nu
   }
   return {
     roundTripMs: () => roundTripMs,
+    node: () => info?.node,
+    refresh: ask,
     render() {
       const { transport, upMs, sentence } = client.explain()
       const { received, sent, sessions, resumes } = client.stats()

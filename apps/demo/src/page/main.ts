@@ -9,6 +9,7 @@ import { createFacts } from './facts.js'
 import { createLadder } from './ladder.js'
 import { createLedgerPanel } from './ledger-panel.js'
 import { trackMoves } from './moves.js'
+import { createNodesPanel } from './nodes-panel.js'
 import { createPageLedger } from './page-ledger.js'
 import { createPathControls } from './path-controls.js'
 import { createStream } from './stream.js'
@@ -39,6 +40,7 @@ const moves = trackMoves(client)
 const ladder = createLadder(client)
 const path = createPathControls(ladder.showFaults)
 const facts = createFacts(client)
+const nodes = createNodesPanel(client, facts)
 createChat(client)
 createTicker(client)
 
@@ -104,5 +106,6 @@ const demo: EverwireDemo = {
   ledger: (options) => ledger.snapshot(options),
   moves: () => [...moves],
   path,
+  nodes,
 }
 window.everwireDemo = demo

@@ -59,6 +59,7 @@ const causes: Readonly<Record<string, string>> = {
   'link-lost': 'The link was lost',
   'heartbeat-timeout': 'The server went silent',
   'server-closing': 'The server is closing',
+  'node-unavailable': 'The server that had the session is gone',
   'unknown-session': 'The session was lost',
 }
 

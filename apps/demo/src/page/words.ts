@@ -1,3 +1,5 @@
+import type { NodeState } from '../shared.js'
+
 const names: Readonly<Record<string, string>> = {
   websocket: 'WebSocket',
   sse: 'SSE',
@@ -17,8 +19,22 @@ export const withTransportNames = (sentence: string): string => {
   return text.charAt(0).toUpperCase() + text.slice(1)
 }
 
+const nodeStates: Readonly<Record<NodeState, string>> = {
+  starting: 'starting',
+  ready: 'ready',
+  'cut-off': 'cut off',
+  draining: 'draining',
+  drained: 'drained',
+  killed: 'killed',
+  failed: 'ended by itself',
+}
+export const nodeStateName = (state: NodeState): string => nodeStates[state]
+
 const grouped = new Intl.NumberFormat('en')
 export const count = (value: number): string => grouped.format(value)
+/** `1 session`, `2 sessions`. */
+export const counted = (value: number, thing: string): string =>
+  `${count(value)} ${thing}${value === 1 ? '' : 's'}`
 
 /** A span of time as people say it. */
 export function duration(ms: number): string {

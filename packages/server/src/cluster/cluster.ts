@@ -137,10 +137,12 @@ export class Cluster {
     const session = sessions.find(secret)
     if (session) return session
     const departure = this.#departures.get(secret)
-    const owner = departure ? departure.to : hint
-    if (owner === undefined || owner === nodeId) throw unknown()
-    if (!nodes) foreign()
-    if (!nodes || nodes.isGone(owner)) throw unknown()
+    if (departure && departure.to === undefined) throw unknown()
+    if (!nodes && hint !== nodeId) foreign()
+    if (!nodes) throw unknown()
+    // Who lives and is named in the id had the session when the client heard of it last, and knows where it went.
+    const owner = hint === nodeId || nodes.isGone(hint) ? departure?.to : hint
+    if (owner === undefined || nodes.isGone(owner)) throw unknown()
     if (!nodes.connected)
       throw new EverwireError('node-unavailable', 'this node is cut off from the others', {
         retryAfterMs: 1_000,

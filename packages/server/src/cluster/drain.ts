@@ -39,6 +39,8 @@ const leastRate = 100
 /** Part of the time over which sessions are spread. */
 const spread = 0.5
 const againMs = 100
+/** As long as another node may ask for an answer that did not come. */
+const confirmWaits = 30
 /** What a client that came too late is asked to wait. */
 const retryAfterMs = 500
 
@@ -80,6 +82,9 @@ export class Drain {
     const recovered = sessions.size
     for (const session of [...sessions]) session.end('server-closing', 'the server is closing')
     await this.#options.notes?.leave()
+    const isUnconfirmed = () => (this.#options.handover?.unconfirmed ?? 0) > 0
+    for (let waits = 0; isUnconfirmed() && waits < confirmWaits; waits++)
+      await this.#sleep(againMs)
     const report = { handedOver: this.#given - given, recovered, ms: Math.round(clock.now() - started) }
     log({ ...report }, 'drained')
     return report

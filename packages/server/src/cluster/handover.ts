@@ -102,12 +102,20 @@ export class Handover {
     const { nodes } = options
     nodes.handle('peek', (body) => this.#peeked(body as Peek))
     nodes.handle('take', async (body, from) => await this.#taken(body as Take, from))
+    nodes.handle('taken', (body, from) => {
+      const { secret } = body as Peek
+      if (this.#kept.get(secret)?.to === from) this.#kept.delete(secret)
+    })
     nodes.handle('give', async (body, from) => await this.#pull(body as Gift, from))
   }
 
   /** Sessions that went to other nodes. */
   get given(): number {
     return this.#given
+  }
+  /** Answers that may have to be repeated: nodes may still wait for the sessions in them. */
+  get unconfirmed(): number {
+    return this.#kept.size
   }
   /** Sessions that are on their way here. */
   get pending(): number {
@@ -173,7 +181,7 @@ export class Handover {
     first: string,
     attach: { request: AttachRequest; identity: Identity } | undefined,
   ): Promise<ServerSession> {
-    const { sessions, isDraining } = this.#options
+    const { sessions, nodes, isDraining } = this.#options
     if (isDraining()) throw new EverwireError('server-closing', 'this node gives its sessions away')
     sessions.assertRoom()
     let owner = first
@@ -187,7 +195,7 @@ export class Handover {
         continue
       }
       if (!('channels' in peek)) {
-        owner = this.#follow(movedTo(peek), ++hops)
+        owner = this.#follow(secret, movedTo(peek), ++hops)
         continue
       }
       const { userId, channels } = peek
@@ -203,9 +211,12 @@ export class Handover {
           claim: attach && claimOf(attach.request),
           channels: channelSet(channels),
         })
-        if ('bundle' in answer) return this.#activate(secret, answer.bundle, seats, denied, !attach)
+        if ('bundle' in answer) {
+          nodes.tell('taken', { secret } satisfies Peek, owner)
+          return this.#activate(secret, answer.bundle, seats, denied, !attach)
+        }
         if ('changed' in answer) changes++
-        else owner = this.#follow(movedTo(answer), ++hops)
+        else owner = this.#follow(secret, movedTo(answer), ++hops)
       } finally {
         for (const seat of seats.values()) this.#options.hub.release(seat)
       }
@@ -213,11 +224,13 @@ export class Handover {
     throw unavailable('the session changes while it is taken')
   }
 
-  #follow(to: string, hops: number): string {
+  #follow(secret: string, to: string, hops: number): string {
     if (hops > maxHops) throw lost('it was followed too far')
-    // Whoever took it and does not have it has lost it.
-    if (to === this.#options.nodeId) throw lost('it was taken, and lost on the way')
-    return to
+    if (to !== this.#options.nodeId) return to
+    // Whoever took it and neither has it nor let it go has lost it.
+    const next = this.#options.departures.get(secret)?.to
+    if (next === undefined) throw lost('it was taken, and lost on the way')
+    return next
   }
 
   async #peek(secret: string, owner: string): Promise<PeekAnswer> {

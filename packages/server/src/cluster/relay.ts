@@ -154,12 +154,8 @@ export class Relay {
         if (nodes.isGone(owner)) throw new EverwireError('unknown-session', 'the node that owned it is gone')
         const answer = await this.#ask<Result>(owner, kind, question, timeoutMs)
         if ('moved' in answer) {
-          // It came here meanwhile: the client finds it when it asks again.
-          if (answer.moved === nodeId)
-            throw new EverwireError('node-unavailable', 'the session came here', {
-              retryAfterMs: comeAgainMs,
-            })
-          owner = answer.moved
+          const to = answer.moved === nodeId ? this.#onward(question.secret) : answer.moved
+          owner = to
           departures.heard([question.secret, owner, 0])
         } else if ('unknown' in answer) throw new EverwireError('unknown-session', 'there is no such session')
         else if ('code' in answer) throw new EverwireError(answer.code as 'internal', answer.message)
@@ -175,6 +171,17 @@ export class Relay {
     } finally {
       leave()
     }
+  }
+
+  /** Where a session went that another node says is here. */
+  #onward(secret: string): string {
+    const { sessions, arriving, departures } = this.#options
+    // The client finds it when it asks again.
+    if (sessions.find(secret) || arriving(secret))
+      throw new EverwireError('node-unavailable', 'the session came here', { retryAfterMs: comeAgainMs })
+    const to = departures.get(secret)?.to
+    if (to === undefined) throw new EverwireError('unknown-session', 'it was taken, and lost on the way')
+    return to
   }
 
   async #ask<Result>(
