@@ -48,11 +48,15 @@ export class Departures {
     this.#departed.set(secret, { to, gen: Math.max(gen, this.#departed.get(secret)?.gen ?? 0) })
   }
 
-  /** What another node says of a session, unless this one knows better. */
-  heard([secret, to, gen]: Note): void {
+  /**
+   * What another node says of a session, unless this one knows better: whoever it went to, as far as is known here, may
+   * always say where it went on, also when it moved before the attempt that took it there was accepted.
+   */
+  heard([secret, to, gen]: Note, from: string): void {
     if (to === this.#nodeId) return
     const known = this.#departed.get(secret)
-    if (!known || known.gen < gen || (known.gen === gen && known.to !== undefined)) this.add(secret, to, gen)
+    const isNewer = !known || known.gen < gen || (known.gen === gen && known.to !== undefined)
+    if (isNewer || known.to === from) this.add(secret, to, gen)
   }
 
   /** The session is here again. */
@@ -73,7 +77,7 @@ export class Departures {
   /** Whether a session may be pulled from a node that gives it away: not one that ended here, or went on from here. */
   mayPull(secret: string, from: string, gen: number): boolean {
     const known = this.#departed.get(secret)
-    return !known || known.gen < gen || (known.to === from && known.gen === gen)
+    return !known || known.gen < gen || known.to === from
   }
 
   close(): void {

@@ -83,8 +83,7 @@ export class Drain {
     for (const session of [...sessions]) session.end('server-closing', 'the server is closing')
     await this.#options.notes?.leave()
     const isUnconfirmed = () => (this.#options.handover?.unconfirmed ?? 0) > 0
-    for (let waits = 0; isUnconfirmed() && waits < confirmWaits; waits++)
-      await this.#sleep(againMs)
+    for (let waits = 0; isUnconfirmed() && waits < confirmWaits; waits++) await this.#sleep(againMs)
     const report = { handedOver: this.#given - given, recovered, ms: Math.round(clock.now() - started) }
     log({ ...report }, 'drained')
     return report

@@ -19,11 +19,10 @@ export class Notes {
     this.#nodes = nodes
     this.#clock = clock
     this.#departures = departures
-    const hear = (notes: readonly Note[]) => {
-      for (const note of notes) if (!sessions.find(note[0])) departures.heard(note)
+    nodes.handle('notes', (body, from) => {
+      for (const note of body as Note[]) if (!sessions.find(note[0])) departures.heard(note, from)
       return true
-    }
-    nodes.handle('notes', (body) => hear(body as Note[]))
+    })
     nodes.handle('ask-notes', (body) =>
       departures.notes.slice(body as number, (body as number) + notesAtOnce),
     )
@@ -35,7 +34,7 @@ export class Notes {
       try {
         for (let at = 0; ; at += notesAtOnce) {
           const notes = (await this.#nodes.request(node, 'ask-notes', at, tryMs)) as Note[]
-          for (const note of notes) this.#departures.heard(note)
+          for (const note of notes) this.#departures.heard(note, node)
           if (notes.length < notesAtOnce) return
         }
       } catch {

@@ -155,8 +155,8 @@ export class Relay {
         const answer = await this.#ask<Result>(owner, kind, question, timeoutMs)
         if ('moved' in answer) {
           const to = answer.moved === nodeId ? this.#onward(question.secret) : answer.moved
+          departures.heard([question.secret, to, 0], owner)
           owner = to
-          departures.heard([question.secret, owner, 0])
         } else if ('unknown' in answer) throw new EverwireError('unknown-session', 'there is no such session')
         else if ('code' in answer) throw new EverwireError(answer.code as 'internal', answer.message)
         else {
