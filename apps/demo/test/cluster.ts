@@ -38,7 +38,7 @@ export interface Cluster {
   close(): Promise<void>
 }
 
-export const loopback = '127.0.0.1'
+const loopback = '127.0.0.1'
 
 /** Nodes on one NATS, in this process, behind a balancer that sends each request to another one. */
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {

@@ -1,4 +1,4 @@
-import type { GapRule, Stage } from './stage.js'
+import type { Scenario } from '../support/play/scenario.js'
 import { leaderKilled } from './scenarios/leader-killed.js'
 import { natsKilled } from './scenarios/nats-killed.js'
 import { nothingRepublished } from './scenarios/nothing-republished.js'
@@ -7,15 +7,6 @@ import { serverKilled } from './scenarios/server-killed.js'
 import { streamsDeleted } from './scenarios/streams-deleted.js'
 import { subscribeRace } from './scenarios/subscribe-race.js'
 import { twoNodes } from './scenarios/two-nodes.js'
-
-export interface Scenario {
-  readonly name: string
-  /** Belongs to the short slice. */
-  readonly brief: boolean
-  /** What gaps mean here; see StageOptions. */
-  readonly gaps: Readonly<Record<string, GapRule>>
-  play(stage: Stage): Promise<void>
-}
 
 /** In the order in which they are played. */
 export const scenarios: readonly Scenario[] = [

@@ -10,3 +10,16 @@ export async function until(what: string, condition: () => boolean, timeoutMs: n
     await sleep(intervalMs)
   }
 }
+
+/** The same, for a condition that must be asked for. */
+export async function pollUntil(
+  what: string,
+  condition: () => Promise<boolean>,
+  timeoutMs: number,
+): Promise<void> {
+  const deadline = performance.now() + timeoutMs
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`${what}: not within ${timeoutMs} ms`)
+    await sleep(intervalMs)
+  }
+}

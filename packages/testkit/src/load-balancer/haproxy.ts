@@ -1,8 +1,8 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { freePorts } from '../nats-server/free-ports.js'
+import { inFolder } from './folder.js'
 import { adapted, type LoadBalancerOptions } from './options.js'
 import { createProgram, type ProxyProgram } from './program.js'
 
@@ -22,8 +22,14 @@ export interface Haproxy extends ProxyProgram {
   reconfigure(change: (config: string) => string): Promise<void>
 }
 
-export async function createHaproxy(options: LoadBalancerOptions): Promise<Haproxy> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'everwire-haproxy-'))
+export const createHaproxy = (options: LoadBalancerOptions): Promise<Haproxy> =>
+  inFolder('haproxy', (folder, clean) => createHaproxyIn(folder, clean, options))
+
+async function createHaproxyIn(
+  folder: string,
+  clean: () => Promise<void>,
+  options: LoadBalancerOptions,
+): Promise<Haproxy> {
   const [port] = (await freePorts(1)) as [number]
   const configFile = path.join(folder, 'haproxy.cfg')
   const socket = path.join(folder, 'admin.sock')
@@ -51,7 +57,7 @@ export async function createHaproxy(options: LoadBalancerOptions): Promise<Hapro
         () => true,
         () => false,
       ),
-    clean: () => rm(folder, { recursive: true, force: true }),
+    clean,
   })
   return Object.assign(program, {
     servers: async () => readServers(await command(socket, 'show stat')),

@@ -1,15 +1,21 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { freePorts } from '../nats-server/free-ports.js'
+import { inFolder } from './folder.js'
 import { adapted, type LoadBalancerOptions } from './options.js'
 import { createProgram, type ProxyProgram } from './program.js'
 
 /** Folders that nginx makes where it was built to; a user other than root may not. */
 const folders = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
 
-export async function createNginx(options: LoadBalancerOptions): Promise<ProxyProgram> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'everwire-nginx-'))
+export const createNginx = (options: LoadBalancerOptions): Promise<ProxyProgram> =>
+  inFolder('nginx', (folder, clean) => createNginxIn(folder, clean, options))
+
+async function createNginxIn(
+  folder: string,
+  clean: () => Promise<void>,
+  options: LoadBalancerOptions,
+): Promise<ProxyProgram> {
   const [port] = (await freePorts(1)) as [number]
   const configFile = path.join(folder, 'nginx.conf')
   const own = folders.map((name) => `    ${name}_temp_path ${path.join(folder, 'tmp', name)};\n`).join('')
@@ -31,6 +37,6 @@ export async function createNginx(options: LoadBalancerOptions): Promise<ProxyPr
     // One process, which dies as a whole.
     args: ['-p', folder, '-c', configFile, '-e', 'stderr', '-g', 'daemon off; master_process off;'],
     port,
-    clean: () => rm(folder, { recursive: true, force: true }),
+    clean,
   })
 }

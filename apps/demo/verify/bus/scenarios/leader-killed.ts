@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { channelNames } from '../channels.js'
-import { historySize } from '../node-settings.js'
-import type { Scenario } from '../scenarios.js'
+import { channelNames } from '../../support/play/channels.js'
+import { historySize } from '../../support/play/node-settings.js'
+import type { Scenario } from '../../support/play/scenario.js'
 
 const downMs = 1_000
 const restMs = 3_000

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { channelNames } from '../channels.js'
-import type { Scenario } from '../scenarios.js'
+import { channelNames } from '../../support/play/channels.js'
+import type { Scenario } from '../../support/play/scenario.js'
 
 const shortMs = 500
 const longMs = 6_000

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { channelNames } from '../channels.js'
-import { isHistory } from '../node-settings.js'
-import type { Scenario } from '../scenarios.js'
+import { channelNames } from '../../support/play/channels.js'
+import { isHistory } from '../../support/play/node-settings.js'
+import type { Scenario } from '../../support/play/scenario.js'
 
 const returnMs = 30_000
 

@@ -1,10 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { jetstreamManager } from '@nats-io/jetstream'
-import { connect } from '@nats-io/transport-node'
 import { until } from '../../support/until.js'
-import { channelNames } from '../channels.js'
-import { isHistory } from '../node-settings.js'
-import type { Scenario } from '../scenarios.js'
+import { channelNames } from '../../support/play/channels.js'
+import { isHistory } from '../../support/play/node-settings.js'
+import { deleteStreams } from '../../support/play/streams.js'
+import type { Scenario } from '../../support/play/scenario.js'
 
 const toldMs = 15_000
 
@@ -24,21 +23,14 @@ export const streamsDeleted: Scenario = {
     const readers = crowd.members.flatMap(({ channels }) => channels).filter(isHistory).length
     const told = () => crowd.figures.gaps['history epoch'] ?? 0
     const stop = crowd.publishSteadily(100, all, random.fork('publications'))
-    const operator = await connect({ servers: nats.url })
-    const manager = await jetstreamManager(operator)
-    try {
-      for (let deletion = 1; deletion <= deletions; deletion++) {
-        await sleep(random.between(2_000, 3_000))
-        const streams = (await manager.streams.names().next()).filter((name) => name.startsWith('ew_'))
-        await Promise.all(streams.map((name) => manager.streams.delete(name)))
-        await until('a gap told to everyone', () => told() >= readers * deletion, toldMs)
-        say(`${streams.length} streams deleted, ${readers} readers of history told`)
-      }
-      await sleep(2_000)
-    } finally {
-      stop()
-      await operator.close()
+    for (let deletion = 1; deletion <= deletions; deletion++) {
+      await sleep(random.between(2_000, 3_000))
+      const count = await deleteStreams(nats.url)
+      await until('a gap told to everyone', () => told() >= readers * deletion, toldMs)
+      say(`${count} streams deleted, ${readers} readers of history told`)
     }
+    await sleep(2_000)
+    stop()
     await crowd.answered()
     stage.expect(
       told() === readers * deletions,

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { NodeProcess } from '../node-process.js'
-import { channelNames } from '../channels.js'
-import type { Scenario } from '../scenarios.js'
+import type { NodeProcess } from '../../support/play/node-process.js'
+import { channelNames } from '../../support/play/channels.js'
+import type { Scenario } from '../../support/play/scenario.js'
 
 /** What interest needs from one server to another: with less, a race is won by luck. */
 const routeDelayMs = 40

@@ -4,12 +4,13 @@ import { longPolling } from '@everwire/transport-long-polling/client'
 import { sse } from '@everwire/transport-sse/client'
 import { webSocket } from '@everwire/transport-websocket/client'
 import { WebSocket } from 'ws'
-import type { Random } from '../support/random.js'
-import { until } from '../support/until.js'
+import type { Random } from '../random.js'
+import { until } from '../until.js'
+import { count, createFigures, type Figures } from './figures.js'
 import { isHistory } from './node-settings.js'
 import { createOffsets, type Offsets } from './offsets.js'
 
-const transports = {
+export const transports = {
   websocket: () => webSocket({ WebSocket }),
   sse,
   'long-polling': longPolling,
@@ -35,33 +36,45 @@ export interface Member {
   subscribe(channel: string): Promise<void>
 }
 
-export interface Figures {
-  /** By reason. */
-  gaps: Record<string, number>
-  /** Publications that were refused, or whose outcome is unknown, by code. */
-  failures: Record<string, number>
-  longestOutageMs: number
-  slowestAnswerMs: number
-}
-
 /** Real clients that publish and read, and whoever publishes beside them; all they see goes to the ledger. */
 export interface Crowd {
   readonly members: readonly Member[]
   readonly figures: Figures
   readonly offsets: Offsets
-  /** Resolves once it is connected. */
-  join(name: string, url: string, transport: TransportName): Promise<Member>
+  /** Publications so far, whatever became of them. */
+  readonly published: number
+  /** Resolves once it is connected. It takes the first transport that works. */
+  join(name: string, url: string, ...transports: TransportName[]): Promise<Member>
   /** Publishes something, as the next one of this publisher in the channel. Resolves once the outcome is known. */
-  publish(publisher: string, channel: string, by: Publish): Promise<void>
+  publish(publisher: string, channel: string, by: Publish, transport?: string): Promise<void>
   publishAs(member: Member, channel: string): Promise<void>
-  /** Publishes so many a second all together, everyone into any of the channels, until the undo is called. */
-  publishSteadily(perSecond: number, channels: readonly string[], random: Random): () => void
+  /**
+   * Publishes so many a second all together, each of the publishers into any of the channels, until the undo is called.
+   * @param publishers default everyone
+   */
+  publishSteadily(
+    perSecond: number,
+    channels: readonly string[],
+    random: Random,
+    publishers?: readonly Member[],
+  ): () => void
+  /** Does something every so many milliseconds, until the undo is called. */
+  every(ms: number, run: () => void): () => void
+  /** Ends all that goes on steadily. */
+  rest(): void
   /** Resolves once everyone is connected and reads all channels again. */
   whole(timeoutMs: number): Promise<void>
   /** Resolves once every publication has an answer. */
   answered(): Promise<void>
   /** How often each member has got another session or link. */
   moves(): number
+  /** Sessions that were opened; one for each member when none was lost. */
+  sessions(): number
+  /**
+   * Gaps that tell live channels of lost sessions: at most one for each session and channel; at least one for each
+   * channel of a client that lost any, because one that is lost before the channels are read again is not told anew.
+   */
+  sessionGaps(): { least: number; most: number }
   close(): void
 }
 
@@ -77,19 +90,30 @@ export interface CrowdOptions {
 export function createCrowd({ ledger, random, gap, trace }: CrowdOptions): Crowd {
   const members: Member[] = []
   const numbers = new Map<string, number>()
-  const figures: Figures = { gaps: {}, failures: {}, longestOutageMs: 0, slowestAnswerMs: 0 }
+  const figures = createFigures()
   const offsets = createOffsets()
+  const timers = new Set<NodeJS.Timeout>()
+  let published = 0
   let open = 0
 
-  const publish: Crowd['publish'] = async (publisher, channel, by) => {
+  const every: Crowd['every'] = (ms, run) => {
+    const timer = setInterval(run, ms)
+    timers.add(timer)
+    return () => clearInterval(timer)
+  }
+
+  const publish: Crowd['publish'] = async (publisher, channel, by, transport) => {
     const series = `${publisher} ${channel}`
     const n = (numbers.get(series) ?? 0) + 1
     numbers.set(series, n)
     ledger.publishing(channel, publisher, n)
+    published++
     open++
     const began = performance.now()
+    let accepted = false
     try {
       const { epoch, offset } = await by(channel, event, { publisher, n })
+      accepted = true
       ledger.accepted(channel, publisher, n)
       if (epoch !== undefined && offset !== undefined)
         offsets.acknowledged(channel, { epoch, offset }, publisher, n)
@@ -100,7 +124,7 @@ export function createCrowd({ ledger, random, gap, trace }: CrowdOptions): Crowd
       if (code !== 'outcome-unknown') ledger.refused(channel, publisher, n)
     } finally {
       open--
-      figures.slowestAnswerMs = Math.max(figures.slowestAnswerMs, performance.now() - began)
+      figures.answers.push({ ms: performance.now() - began, accepted, transport })
     }
   }
 
@@ -132,32 +156,42 @@ export function createCrowd({ ledger, random, gap, trace }: CrowdOptions): Crowd
     return channel.subscribe().then(accepted)
   }
 
-  const watchOutages = ({ name, client }: Member, transport: TransportName) => {
+  const watchOutages = ({ name, client }: Member) => {
     let since: number | undefined
-    client.on('state', ({ state, error }) => {
+    client.on('state', ({ state, transport, error }) => {
       if (state === 'reconnecting' && since === undefined)
-        trace(`${name} on ${transport} was disconnected: ${error?.code} ${error?.message}`)
+        trace(`${name} was disconnected: ${error?.code} ${error?.message}`)
       if (state !== 'connected') since ??= performance.now()
       else if (since !== undefined) {
-        figures.longestOutageMs = Math.max(figures.longestOutageMs, performance.now() - since)
+        const ms = performance.now() - since
+        trace(`${name} is back on ${transport} after ${ms.toFixed(0)} ms, session ${client.stats().sessions}`)
+        figures.outages.push(ms)
         since = undefined
       }
     })
   }
 
   const publishAs: Crowd['publishAs'] = ({ name, client }, channel) =>
-    publish(name, channel, (to, ...publication) => client.channel(to).publish(...publication))
+    publish(
+      name,
+      channel,
+      (to, ...publication) => client.channel(to).publish(...publication),
+      client.transport ?? 'none',
+    )
 
   return {
     members,
     figures,
     offsets,
+    get published() {
+      return published
+    },
     publish,
     publishAs,
-    async join(name, url, transport) {
+    async join(name, url, ...names) {
       const client = createClient({
         url,
-        transports: [transports[transport]()],
+        transports: names.map((transport) => transports[transport]()),
         random: random.fork(name).next,
         maxBackoffMs: 2_000,
         // What gathers while a server is away.
@@ -175,38 +209,62 @@ export function createCrowd({ ledger, random, gap, trace }: CrowdOptions): Crowd
         },
       }
       members.push(member)
-      client.connect()
-      await until(`${name} on ${transport}`, () => client.state === 'connected', answerMs)
-      watchOutages(member, transport)
+      await connected(client, `${name} on ${names.join()}`)
+      watchOutages(member)
       return member
     },
-    publishSteadily(perSecond, channels, taken) {
+    publishSteadily(perSecond, channels, taken, publishers = members) {
       const began = performance.now()
       let sent = 0
-      const timer = setInterval(() => {
+      return every(tickMs, () => {
         const due = ((performance.now() - began) / 1_000) * perSecond
         while (sent < due) {
-          const [member, channel] = [taken.pick(members), taken.pick(channels)]
+          const [member, channel] = [taken.pick(publishers), taken.pick(channels)]
           for (let left = Math.ceil(taken.next() * mostAtOnce); left > 0; left--, sent++)
             void publishAs(member, channel)
         }
-      }, tickMs)
-      return () => clearInterval(timer)
+      })
+    },
+    every,
+    rest() {
+      for (const timer of timers) clearInterval(timer)
     },
     whole: (timeoutMs) =>
       until('everyone connected, and reading again', () => members.every(isWhole), timeoutMs),
     answered: () => until('an answer to each publication', () => open === 0, answerMs),
     moves: () =>
       members.reduce((sum, { client }) => sum + client.stats().sessions + client.stats().resumes, 0),
+    sessions: () => members.reduce((sum, { client }) => sum + client.stats().sessions, 0),
+    sessionGaps() {
+      const gaps = { least: 0, most: 0 }
+      for (const { client, channels } of members) {
+        const lost = client.stats().sessions - 1
+        const live = channels.filter((name) => !isHistory(name)).length
+        gaps.most += lost * live
+        if (lost > 0) gaps.least += live
+      }
+      return gaps
+    },
     close() {
       for (const { client } of members) client.close()
     },
   }
 }
 
-const isWhole = ({ client, channels }: Member) =>
-  client.state === 'connected' && channels.every((name) => client.channel(name).subscribed)
+const connected = (client: Client, who: string): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      off()
+      reject(new Error(`${who}: not connected within ${answerMs} ms: ${client.explain().sentence}`))
+    }, answerMs)
+    const off = client.on('state', ({ state }) => {
+      if (state !== 'connected') return
+      clearTimeout(timer)
+      off()
+      resolve()
+    })
+    client.connect()
+  })
 
-const count = (counts: Record<string, number>, name: string) => {
-  counts[name] = (counts[name] ?? 0) + 1
-}
+export const isWhole = ({ client, channels }: Member): boolean =>
+  client.state === 'connected' && channels.every((name) => client.channel(name).subscribed)

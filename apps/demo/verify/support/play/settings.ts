@@ -1,7 +1,6 @@
 import { parseArgs } from 'node:util'
-import { sabotages } from '../support/sabotage.js'
 import type { NodeSabotage } from './node-settings.js'
-import { scenarios, type Scenario } from './scenarios.js'
+import type { Scenario } from './scenario.js'
 
 export interface Settings {
   seed: number
@@ -16,17 +15,20 @@ export interface Settings {
 /** An error whose message says all. */
 export class UsageError extends Error {}
 
-const known = [...sabotages, 'no-tail-check'] as const
 const mostSeed = 2 ** 31
 
 /** @throws UsageError */
-export function readSettings(args: readonly string[]): Settings {
+export function readSettings(
+  args: readonly string[],
+  scenarios: readonly Scenario[],
+  sabotages: readonly NodeSabotage[],
+): Settings {
   const { values } = parse(args)
   const seed = values.seed === undefined ? Math.floor(Math.random() * mostSeed) : Number(values.seed)
   if (!Number.isSafeInteger(seed) || seed < 0) throw new UsageError('--seed must be a whole number from 0')
-  const sabotage = known.find((one) => one === values.sabotage)
+  const sabotage = sabotages.find((one) => one === values.sabotage)
   if (values.sabotage !== undefined && !sabotage)
-    throw new UsageError(`--sabotage must be one of ${known.join(', ')}`)
+    throw new UsageError(`--sabotage must be one of ${sabotages.join(', ')}`)
   const brief = values.brief ?? false
   const chosen = scenarios.filter(({ name, brief: short }) =>
     values.only === undefined ? short || !brief : name === values.only,
