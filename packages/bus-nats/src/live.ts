@@ -42,6 +42,7 @@ export class LiveChannels {
   readonly #listening = new Set<Listening>()
   readonly #run: LiveRun
   #listened = 0
+  readonly #asking = new Set<Promise<void>>()
 
   constructor(options: LiveOptions) {
     this.#options = options
@@ -92,6 +93,11 @@ export class LiveChannels {
     return stop
   }
 
+  /** Resolves once what was found missing so far is told. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#asking)
+  }
+
   /** The connection was lost and is back: every node is asked, this one too. */
   async reconnected(): Promise<void> {
     const { mesh, nodeId } = this.#options
@@ -110,6 +116,12 @@ export class LiveChannels {
 
   /** @param doubtful who must be told a gap when the node does not answer any more */
   async #ask(node: string, doubtful: (listening: Listening) => boolean): Promise<void> {
+    const asking = this.#askAll(node, doubtful)
+    this.#asking.add(asking)
+    await asking.finally(() => this.#asking.delete(asking))
+  }
+
+  async #askAll(node: string, doubtful: (listening: Listening) => boolean): Promise<void> {
     const all = [...this.#listening]
     for (let at = 0; at < all.length; at += channelsAtOnce) {
       const some = all.slice(at, at + channelsAtOnce)

@@ -17,6 +17,8 @@ export interface MeshOptions {
   missed(node: string): void
   /** A node is gone, and it is not known whether everything came that it said. */
   lost(node: string): void
+  /** A node is there that was not known. */
+  met(node: string): void
   /** This node does not hear itself any more, though it is connected; or it does again. */
   hearing(isHearing: boolean): void
   /** Something that pretends to be a node: not signed, or said before. */
@@ -26,7 +28,7 @@ export interface MeshOptions {
 /** What one node says to another: signed, and numbered so that it cannot be said again by somebody else. */
 interface Statement {
   from: string
-  /** Rises with each statement of a node to the same subject. */
+  /** Rises with each statement of a node. */
   number: number
   kind: string
   body: unknown
@@ -57,12 +59,12 @@ export class Mesh {
   readonly #handlers = new Map<string, NodeAnswer>()
   readonly #peers = new Map<string, Peer>()
   readonly #heard = new Map<string, number>()
-  readonly #said = new Map<string, number>()
   readonly #asks = new Map<string, Ask>()
   readonly #gone = new Set<string>()
   #subscriptions: Subscription[] = []
   #beat = 0
   #asked = 0
+  #said = 0
   #inbox = ''
   /** Since when every node that lives could be heard. */
   #joinedAt = 0
@@ -129,6 +131,7 @@ export class Mesh {
 
   #joinAgain(): void {
     this.#joinedAt = this.#echoAt = this.#options.clock.now()
+    this.#wasHearing = true
     for (const peer of this.#peers.values()) peer.seenAt = this.#joinedAt
   }
 
@@ -188,7 +191,10 @@ export class Mesh {
     const { connection, subjects, clock, beatMs, nodeTimeoutMs } = this.#options
     const answers = new Map<string, unknown>()
     const deadline = clock.now() + nodeTimeoutMs + 2 * beatMs
-    await connection.flush()
+    // Whether it is lost in the middle of it or before, nobody hears of it: it may be tried again.
+    await connection.flush().catch(() => {
+      throw connection.unavailable()
+    })
     for (;;) {
       this.#bury()
       const missing = this.peers.filter((peer) => !answers.has(peer))
@@ -237,9 +243,7 @@ export class Mesh {
 
   #send(subject: string, kind: string, body: unknown, reply = ''): void {
     const { nodeId, connection } = this.#options
-    const number = (this.#said.get(subject) ?? 0) + 1
-    // Answers go to a subject that is used once.
-    if (kind !== 'answer') this.#said.set(subject, number)
+    const number = ++this.#said
     const text = JSON.stringify({ from: nodeId, number, kind, body } satisfies Statement)
     const hdrs = headers()
     hdrs.set(signatureHeader, this.#sign(subject, reply, text))
@@ -288,19 +292,14 @@ export class Mesh {
   }
 
   #echoed(): void {
-    if (!this.#wasHearing) this.#joinAgain()
     this.#echoAt = this.#options.clock.now()
-    this.#setHearing(true)
-  }
-
-  #setHearing(isHearing: boolean): void {
-    if (this.#wasHearing === isHearing) return
-    this.#wasHearing = isHearing
-    this.#options.hearing(isHearing)
+    if (this.#wasHearing) return
+    this.#joinAgain()
+    this.#options.hearing(true)
   }
 
   #beaten(from: string, { beat, hello = false }: { beat: number; hello?: boolean }): void {
-    const { clock, missed } = this.#options
+    const { clock, missed, met } = this.#options
     const known = this.#peers.get(from)
     this.#gone.delete(from)
     this.#peers.set(from, { seenAt: clock.now(), beat })
@@ -309,6 +308,7 @@ export class Mesh {
     // It must know of this node before it publishes.
     if (hello) this.tell('beat', { beat: ++this.#beat })
     if (known ? beat > known.beat + 1 : !hello) missed(from)
+    if (!known) met(from)
   }
 
   #left(from: string, beat: number): void {
@@ -340,9 +340,12 @@ export class Mesh {
   }
 
   #planBeat(): void {
-    const { clock, beatMs, connection } = this.#options
+    const { clock, beatMs, connection, hearing } = this.#options
     this.#cancelBeat = clock.after(beatMs, () => {
-      if (connection.connected && !this.hearing) this.#setHearing(false)
+      if (connection.connected && !this.hearing && this.#wasHearing) {
+        this.#wasHearing = false
+        hearing(false)
+      }
       this.#bury()
       this.tell('beat', { beat: ++this.#beat })
       this.#planBeat()

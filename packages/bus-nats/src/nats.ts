@@ -115,6 +115,7 @@ class NatsBus implements Bus {
           this.#refreshSoon()
         },
         lost: (node) => live.lost(node),
+        met: (node) => this.nodes.met(node),
         hearing: (isHearing) => {
           this.nodes.changed(isHearing)
           // What was on its way may have been thrown away.
@@ -167,7 +168,7 @@ class NatsBus implements Bus {
         log: context.log,
       })
       this.#open = { connection, agreement, partitions, store, mesh, live }
-      this.nodes.join(mesh, connection)
+      this.nodes.join(mesh, connection, live)
       await mesh.start()
       if (this.#closed) throw connection.unavailable()
     } catch (error) {

@@ -1,5 +1,6 @@
 import { EverwireError, type NodeAnswer, type Nodes } from '@everwire/core'
 import type { Connection } from './connection.js'
+import type { LiveChannels } from './live.js'
 import type { Mesh } from './mesh.js'
 
 /** Of a message, for its header and what says who it is from. */
@@ -12,7 +13,8 @@ const scoped = (kind: string) => `node:${kind}`
 export class BusNodes implements Nodes {
   readonly #handlers = new Map<string, NodeAnswer>()
   readonly #heard = new Set<(connected: boolean) => void>()
-  #joined: { mesh: Mesh; connection: Connection } | undefined
+  readonly #met = new Set<(node: string) => void>()
+  #joined: { mesh: Mesh; connection: Connection; live: LiveChannels } | undefined
 
   get others(): readonly string[] {
     return this.#joined?.mesh.peers ?? []
@@ -25,8 +27,8 @@ export class BusNodes implements Nodes {
   }
 
   /** From now on it is these. */
-  join(mesh: Mesh, connection: Connection): void {
-    this.#joined = { mesh, connection }
+  join(mesh: Mesh, connection: Connection, live: LiveChannels): void {
+    this.#joined = { mesh, connection, live }
     for (const [kind, answer] of this.#handlers) mesh.handle(scoped(kind), answer)
   }
 
@@ -36,6 +38,10 @@ export class BusNodes implements Nodes {
 
   changed(connected: boolean): void {
     for (const heard of this.#heard) heard(connected)
+  }
+
+  met(node: string): void {
+    for (const heard of this.#met) heard(node)
   }
 
   isGone(node: string): boolean {
@@ -57,6 +63,12 @@ export class BusNodes implements Nodes {
 
   async barrier(): Promise<void> {
     await this.#mesh().barrier()
+    // What was lost while this node was cut off is told first: nobody else will.
+    await this.#joined?.live.settled()
+  }
+
+  onNode(heard: (node: string) => void): void {
+    this.#met.add(heard)
   }
 
   onConnection(heard: (connected: boolean) => void): void {

@@ -945,6 +945,7 @@ t.test('nodes among themselves', async (t) => {
       missed: (node) => missed.push(node),
       lost: () => {},
       hearing: () => {},
+      met: () => {},
     })
     t.teardown(() => {
       mesh.stop()

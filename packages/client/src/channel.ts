@@ -227,8 +227,11 @@ export class Channel {
   }
 
   #refused(error: EverwireError): void {
-    // Lost with its session: the next one asks again.
-    if (error.code === 'outcome-unknown') return
+    if (error.code === 'outcome-unknown') {
+      // Lost with its session: the next one asks again. But a server may say so too.
+      if (this.#host.ready) this.#retry()
+      return
+    }
     if (error.code === 'temporary') return this.#retry(error.retryAfterMs)
     const heard = this.#waiting.length > 0
     this.#stop(error)

@@ -76,6 +76,8 @@ interface Way {
   /** Settles the attempt; missing once it is settled. */
   settle: ((error?: EverwireError) => void) | undefined
   since: number
+  /** Why this end closes it, where the code alone does not say. */
+  failure?: EverwireError
 }
 
 const maxAttempts = 20
@@ -243,7 +245,7 @@ export class Connector {
         const cancel = this.#options.clock.after(timeoutMs, () =>
           way.settle?.(new EverwireError('link-lost', `no welcome within ${timeoutMs} ms`)),
         )
-        const uplink = this.#uplink((error) => way.link.close(error.code, error.message))
+        const uplink = this.#uplink((error) => fail(way, error))
         const handshake = this.#handshake(gen, randomBase32(12), uplink)
         const way: Way = {
           transport,
@@ -279,7 +281,7 @@ export class Connector {
   #receive(way: Way, frame: Frame): void {
     const [kind, fields] = frame.header
     if (this.#current === way) {
-      if (kind === 'refuse') way.link.close(fields as ErrorCode, 'refused by the server')
+      if (kind === 'refuse') fail(way, refusal(frame))
       else if (kind === 'welcome') this.#welcomedAgain(way, fields as Welcome)
       else if (kind === 'stale') this.#setStale(fields !== 0)
       else if (kind === 'drain') this.#moved(fields as string | undefined)
@@ -336,7 +338,7 @@ export class Connector {
 
   /** The node gives its sessions away: this one is at another, under this id. */
   #moved(id: string | undefined): void {
-    if (id !== undefined) this.#sessionId = id
+    if (typeof id === 'string') this.#sessionId = id
     // Not for a server that does nothing else.
     this.#sentAway = (this.upMs ?? 0) >= this.#options.backoffMs
   }
@@ -377,8 +379,9 @@ export class Connector {
     if (this.#current !== way) return
     way.uplink.stop()
     this.#session?.unbind(way.link)
-    this.#note(way.transport, error)
-    this.#down(error)
+    const cause = way.failure ?? error
+    this.#note(way.transport, cause)
+    this.#down(cause)
   }
 
   /** The link at hand is gone. */
@@ -580,6 +583,12 @@ function agree(session: Session, { from, applied }: Welcome): boolean {
     session.end('numbering', `welcomed from ${from}, here it is ${session.received + 1}`)
   else session.acknowledge(applied)
   return !session.ended
+}
+
+/** Closes a link for a reason that may name a time to wait. */
+function fail(way: Way, error: EverwireError): void {
+  way.failure ??= error
+  way.link.close(error.code, error.message)
 }
 
 const idleLink: Link = { transport: '', bufferedBytes: 0, send: () => true, close() {} }

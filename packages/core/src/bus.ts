@@ -117,6 +117,8 @@ export interface Nodes {
    * `temporary` when a node neither answers nor dies.
    */
   barrier(): Promise<unknown>
+  /** Hears of each node once, when it is first heard of. */
+  onNode(heard: (node: string) => void): void
   /** Hears, as long as the bus is open, that this node was cut off from the others, or is joined to them again. */
   onConnection(heard: (connected: boolean) => void): void
 }

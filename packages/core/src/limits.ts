@@ -77,8 +77,8 @@ export const defaults = {
   handoverIntervalMs: 2_000,
   /** Bytes of a session on its way to another node. */
   bundleBytes: 1_048_576,
-  /** Polls and uplinks under way to one other node. */
+  /** Polls, uplinks and handovers under way to one other node. */
   relays: 10_000,
-  /** Of those, from one address. */
+  /** The same for one address, to whichever node. */
   relaysPerAddress: 2_500,
 } as const

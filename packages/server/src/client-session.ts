@@ -74,6 +74,9 @@ export interface ServerSessionOptions {
   moved?: MovedSession | undefined
 }
 
+const maxParkedFrames = 1_000
+const maxParkedBytes = 1_048_576
+
 interface PendingRequest {
   resolve(value: unknown): void
   reject(error: EverwireError): void
@@ -101,11 +104,16 @@ export class ServerSession implements ClientSession, Reader {
   #identity: Identity
   #operationBytes = 0
   #parked: { link: Link; frame: Frame }[] | undefined
+  #parkedBytes = 0
   attachState: AttachState
   /** Settled once a node that asked for this session has it, or has not; missing while none asks. */
   leaving: Promise<void> | undefined
   /** It began at another node. */
   readonly hasMoved: boolean
+  /** Its subscriptions were allowed by this node, under the claims at hand. */
+  isAuthorized: boolean
+  /** What the client was told last. */
+  toldStale = false
   /** When it came from another node that goes on; undefined for one that began here, or was given away. */
   cameAt: number | undefined
   /** Watches the link at hand. */
@@ -114,6 +122,7 @@ export class ServerSession implements ClientSession, Reader {
   constructor(options: ServerSessionOptions) {
     const { secret, nodeId, identity, outboxFrames, outboxBytes, budget, host, moved } = options
     this.hasMoved = moved !== undefined
+    this.isAuthorized = !this.hasMoved
     this.id = moved?.id ?? randomBase32(16)
     this.attachState = moved?.attachState ?? neverAttached
     this.secret = secret
@@ -172,13 +181,18 @@ export class ServerSession implements ClientSession, Reader {
 
   /** A frame came on a link. */
   receive(link: Link, frame: Frame): void {
-    if (this.#parked) this.#parked.push({ link, frame })
-    else this.core.receive(link, frame)
+    if (!this.#parked) return this.core.receive(link, frame)
+    this.#parkedBytes += frame.data?.length ?? 0
+    if (this.#parked.push({ link, frame }) <= maxParkedFrames && this.#parkedBytes <= maxParkedBytes) return
+    // It is sent again over the next link.
+    this.#parked = []
+    link.close('node-unavailable', 'the session moves between nodes')
   }
 
   /** From now on what the client sends waits, unapplied. */
   park(): void {
     this.#parked ??= []
+    this.#parkedBytes = 0
   }
 
   /** Goes on with what waited. */
@@ -196,6 +210,17 @@ export class ServerSession implements ClientSession, Reader {
     const state = this.core.handOver()
     this.#wake(true)
     return { id, attachState, state }
+  }
+
+  /** The answer to an operation is in the outbox. Safe to call twice. */
+  answered(number: number): void {
+    const operation = this.#unanswered.get(number)
+    if (!operation) return
+    this.#unanswered.delete(number)
+    this.#operationBytes -= operation.data?.length ?? 0
+    const waiting = this.#answerWaiting
+    this.#answerWaiting = []
+    for (const resolve of waiting) resolve()
   }
 
   /** Resolves when an operation is answered. */
@@ -251,9 +276,8 @@ export class ServerSession implements ClientSession, Reader {
     operation: Frame,
     run: () => Promise<EncodedFrame | undefined>,
   ): Promise<void> {
-    const bytes = operation.data?.length ?? 0
     this.#unanswered.set(number, operation)
-    this.#operationBytes += bytes
+    this.#operationBytes += operation.data?.length ?? 0
     try {
       const frame = await run()
       if (frame) this.send(frame)
@@ -261,11 +285,7 @@ export class ServerSession implements ClientSession, Reader {
       this.send(errorFrame(number, error))
       if (codeOf(error) === 'internal') throw error
     } finally {
-      this.#unanswered.delete(number)
-      this.#operationBytes -= bytes
-      const waiting = this.#answerWaiting
-      this.#answerWaiting = []
-      for (const resolve of waiting) resolve()
+      this.answered(number)
     }
   }
 

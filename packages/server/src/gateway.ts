@@ -247,7 +247,9 @@ export class Gateway {
     // Sent on once: who sent it asks again where it is now.
     if (isElsewhere && handshake.identity) throw moving()
     if (isElsewhere && link.brief) return { ...found, identity }
-    const known = isElsewhere ? await cluster.take(found, { request, identity }) : found
+    const known = isElsewhere
+      ? await cluster.take(found, { request, identity, address: addressOf(handshake) })
+      : found
     if (isOver()) return undefined
     // Another user's session is answered like one that never was.
     if (known && known.userId !== identity.userId)
@@ -261,11 +263,12 @@ export class Gateway {
       denied = await operations.denied(known, identity)
       if (isOver()) return undefined
     }
-    // It moved, or is about to, while hooks were asked.
-    if (known && (known.leaving || cluster.hasMoved(known))) throw moving()
+    // While hooks were asked.
+    if (known && cluster.isMoving(known)) throw moving()
 
     const session = known ?? sessions.create(identity)
     if (session.core.ended) throw new EverwireError('unknown-session', 'the session has ended')
+    const wasHere = session.isAuthorized
     const verdict = judgeAttach(session.core, session.attachState, request)
     if (verdict === 'stale') throw stale(session)
     if (verdict === 'lost') {
@@ -277,6 +280,7 @@ export class Gateway {
     const { gen, place, poll, cursor } = request
     session.identity = identity
     session.attachState = { gen, place, poll }
+    session.isAuthorized = true
     for (const [key, error] of denied) operations.revoke(session, key, error)
     sessions.attached(session)
     const welcome: Welcome = {
@@ -298,16 +302,25 @@ export class Gateway {
     const isSame = verdict === 'repeat' && request.session === session.token
     const brief = isSame ? { gen, from: welcome.from, applied: welcome.applied } : welcome
     if (known && verdict === 'accept' && gen > 1)
-      metrics.recoveries.inc({ source: isElsewhere ? 'handover' : 'outbox' })
+      metrics.recoveries.inc({ source: isElsewhere || !wasHere ? 'handover' : 'outbox' })
     session.attach(link, encodeFrame(['welcome', brief]), cursor)
-    if (cluster.isStale && verdict === 'accept') link.send([encodeFrame(['stale', 1])])
+    // With the welcome of a new link a client forgets what the last one said.
+    if (verdict === 'accept') session.toldStale = false
+    cluster.tellStale(session)
     return session
   }
 }
 
 /** Same link, same claims: its subscriptions were authorized when it attached. */
-const isRepeat = ({ attachState, identity }: ServerSession, { gen, place }: AttachRequest, now: Identity) =>
-  gen === attachState.gen && place === attachState.place && sameClaims(identity.claims, now.claims)
+const isRepeat = (
+  { attachState, identity, isAuthorized }: ServerSession,
+  { gen, place }: AttachRequest,
+  now: Identity,
+) =>
+  isAuthorized &&
+  gen === attachState.gen &&
+  place === attachState.place &&
+  sameClaims(identity.claims, now.claims)
 
 const sameClaims = (a: unknown, b: unknown) => a === b || JSON.stringify(a) === JSON.stringify(b)
 

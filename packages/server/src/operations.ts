@@ -76,11 +76,11 @@ export class Operations {
 
   /** Subscriptions may be asked for again, and so may what is stored once under its id. */
   #canRepeat(session: ServerSession, { header }: Frame): boolean {
-    const [kind, channel, , id] = header as [string, string, string?, string?]
-    if (kind !== 'pub') return kind !== 'req'
+    const [kind, name, , id] = header as [string, string, string?, string?]
+    if (kind !== 'pub') return kind !== 'req' || name === historyMethod
     try {
       const { hub } = this.#options
-      return id !== undefined && id !== null && hub.rule(hub.resolve(session, channel)).history !== undefined
+      return id !== undefined && id !== null && hub.rule(hub.resolve(session, name)).history !== undefined
     } catch {
       // Refused without being done.
       return true
@@ -146,7 +146,11 @@ export class Operations {
     const from = typeof epoch === 'string' && typeof offset === 'number' ? { epoch, offset } : undefined
     try {
       // The answer goes out before the first publication does, in the same turn.
-      await hub.subscribe(session, key, from, (start) => session.send(acknowledgement(number, start)))
+      await hub.subscribe(session, key, from, (start) => {
+        session.send(acknowledgement(number, start))
+        // In the same turn: were it to move now, the next node would answer it again.
+        session.answered(number)
+      })
     } catch (error) {
       session.channels.delete(key)
       throw error

@@ -105,9 +105,9 @@ export interface EverwireOptions {
   handoverIntervalMs?: number
   /** Largest session that is handed over, in bytes of JSON; a larger one ends, and recovers by position. @default 1048576 */
   bundleBytes?: number
-  /** Polls and uplinks under way to one other node. @default 10000 */
+  /** Polls, uplinks and handovers under way to one other node, on behalf of clients. @default 10000 */
   maxRelays?: number
-  /** Of those, from one address: Fastify's `request.ip`, which behind a proxy needs `trustProxy`. @default 2500 */
+  /** The same for one address, to whichever node: Fastify's `request.ip`, which behind a proxy needs `trustProxy`. @default 2500 */
   maxRelaysPerAddress?: number
   /** Where what this node counts is registered; hand in prom-client's own to have it beside yours. @default a new one */
   metricsRegistry?: Registry

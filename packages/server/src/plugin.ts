@@ -224,10 +224,10 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     dedupWindowMs: settings.dedupWindowMs,
     log: (level, fields, message) => log[level](fields, `everwire: ${message}`),
   })
-  await cluster.learn()
   // A node that disagrees with the others about what is kept must not serve.
   app.addHook('onReady', async () => {
     for (const rule of rules.all()) await hub.declare(rule)
+    cluster.serve()
   })
 
   app.decorate('everwire', {

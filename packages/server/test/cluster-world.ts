@@ -718,6 +718,7 @@ export function createRawClient({
       const number = poll++
       const body = request(attempt, { poll: number, waitMs: number === 0 ? 0 : pollWaitMs })
       const isLost = random() < requestLoss()
+      attempt.broken ||= isLost
       let isOver = false
       const cancelWait = clock.after(pollWaitMs + 8_000, () => {
         waiting.delete(lostHere)
@@ -744,6 +745,7 @@ export function createRawClient({
         const answered = () => {
           link?.lost()
           const isAnswerLost = random() < requestLoss() || node.isCrashed
+          attempt.broken ||= isAnswerLost
           later(() => {
             if (isOver || isAnswerLost) return
             lostHere(false)

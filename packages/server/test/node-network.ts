@@ -75,6 +75,10 @@ interface Member {
   readonly id: string
   readonly handlers: Map<string, NodeAnswer>
   readonly heard: Set<(connected: boolean) => void>
+  readonly met: Set<(node: string) => void>
+  /** When it could hear the others, and who was silent then. */
+  readonly openedAt: number
+  readonly silent: ReadonlySet<string>
   /** Questions that wait for a node. */
   readonly asks: Set<{ node: string; fail(): void }>
   readonly gone: Set<string>
@@ -233,6 +237,7 @@ export function createNodeNetwork(clock: FakeClock, random: () => number): NodeN
     let self: Member | undefined
     const handlers = new Map<string, NodeAnswer>()
     const heard = new Set<(connected: boolean) => void>()
+    const met = new Set<(node: string) => void>()
     const others = () => [...members.values()].filter(({ id }) => id !== self?.id && !self?.gone.has(id))
     const unavailable = () => new EverwireError('temporary', 'this node is cut off')
     /** @throws what a bus throws; a node that has crashed hears nothing more */
@@ -257,7 +262,10 @@ export function createNodeNetwork(clock: FakeClock, random: () => number): NodeN
       maxBytes,
       isGone(node) {
         if (!self || node === self.id) return false
-        return members.has(node) ? self.gone.has(node) : isUp(self)
+        if (!members.has(node)) return isUp(self)
+        // Who has just begun cannot know of a silence how long it has been.
+        const isPatient = clock.now() - self.openedAt <= 2 * beatMs
+        return self.gone.has(node) && !(isPatient && self.silent.has(node))
       },
       handle: (kind, answer) => void handlers.set(kind, answer),
       async request(node, kind, body, timeoutMs) {
@@ -326,19 +334,24 @@ export function createNodeNetwork(clock: FakeClock, random: () => number): NodeN
         }
       },
       onConnection: (listener) => void heard.add(listener),
+      onNode: (listener) => void met.add(listener),
     }
 
     return {
       name: 'simulated',
       nodes,
       async open({ nodeId }: BusContext) {
+        const silent = [...members.values()].filter(({ state }) => state !== 'alive').map(({ id }) => id)
         self = {
           id: nodeId,
           handlers,
           heard,
           asks: new Set(),
           // Whoever is silent was never known.
-          gone: new Set([...members.values()].filter(({ state }) => state !== 'alive').map(({ id }) => id)),
+          gone: new Set(silent),
+          silent: new Set(silent),
+          openedAt: clock.now(),
+          met,
           listening: new Set(),
           lanes: new Map(),
           previous: new Map(),
@@ -350,6 +363,10 @@ export function createNodeNetwork(clock: FakeClock, random: () => number): NodeN
           catchingUp: false,
         }
         members.set(nodeId, self)
+        for (const other of others()) {
+          for (const hear of met) hear(other.id)
+          for (const hear of other.met) hear(nodeId)
+        }
       },
       async declare() {},
 

@@ -193,10 +193,14 @@ export class Hub {
     const subscription = entry?.readers.get(reader)
     if (!entry || !subscription?.accepted) return undefined
     if (entry.rule.history) return { position: { epoch: entry.epoch, offset: subscription.position } }
-    const runs = Object.fromEntries(entry.runs)
     // What another node had sent may still be on its way to this one.
-    for (const [run, number] of subscription.floor ?? []) runs[run] = Math.max(runs[run] ?? 0, number)
-    return { runs }
+    const runs = new Map(subscription.floor)
+    for (const [run, number] of entry.runs) {
+      const sent = Math.max(number, runs.get(run) ?? 0)
+      runs.delete(run)
+      runs.set(run, sent)
+    }
+    return { runs: Object.fromEntries([...runs].slice(-maxRuns)) }
   }
 
   unsubscribe(reader: Reader, key: string): void {

@@ -2,7 +2,10 @@ import { createHash } from 'node:crypto'
 import type { AttachState, EncodedFrame, Frame, SessionState } from '@everwire/core'
 import type { Standing } from '../channels/hub.js'
 import type { Identity, MovedSession } from '../client-session.js'
-import { packEncoded, packFrame, unpackEncoded, unpackFrame, type PackedFrame } from './packed.js'
+import { packEncoded, packFrame, unpackFrame, type FrameCache, type PackedFrame } from './packed.js'
+
+/** Raised when a node of the version before could not go on with what this one hands over. */
+export const bundleVersion = 1
 
 /** Everything of a session that another node needs to go on with it, as JSON. */
 export interface Bundle {
@@ -40,8 +43,8 @@ export function packBundle({ identity, moved, channels, unanswered, synced }: Bu
   }
 }
 
-export function unpackMoved({ id, attachState, state }: Bundle): MovedSession {
-  const frames: EncodedFrame[] = state.frames.map(unpackEncoded)
+export function unpackMoved({ id, attachState, state }: Bundle, cache: FrameCache): MovedSession {
+  const frames: EncodedFrame[] = state.frames.map((frame) => cache.unpack(frame))
   return { id, attachState, state: { ...state, frames } }
 }
 

@@ -14,6 +14,7 @@ import type { Identity, ServerSession } from '../client-session.js'
 import type { Metrics } from '../metrics.js'
 import type { Operations } from '../operations.js'
 import type { Sessions } from '../sessions.js'
+import { Bounds } from './bounds.js'
 import { Departures } from './departures.js'
 import { Drain, type DrainReport, type DrainTimes } from './drain.js'
 import { Handover } from './handover.js'
@@ -64,14 +65,21 @@ export class Cluster {
   readonly #handover: Handover | undefined
   readonly #relay: Relay | undefined
   readonly #notes: Notes | undefined
+  readonly #bounds: Bounds
   readonly #drain: Drain
   #cancelStale: Cancel = () => {}
   #isStale = false
+  #isServing = false
   #quietUntil = -Infinity
 
   constructor(options: ClusterOptions) {
-    const { nodes, sessions, clock, resumeWindowMs, handoverIntervalMs, apply, log } = options
+    const { nodes, sessions, clock, resumeWindowMs, handoverIntervalMs, log } = options
     this.#options = options
+    this.#bounds = new Bounds({
+      perNode: options.maxRelays,
+      perAddress: options.maxRelaysPerAddress,
+      refused: (message) => this.#refused(message),
+    })
     const departures = (this.#departures = new Departures(options.nodeId, clock, resumeWindowMs))
     if (nodes) {
       this.#handover = new Handover({
@@ -80,14 +88,14 @@ export class Cluster {
         departures,
         intervalMs: handoverIntervalMs,
         isDraining: () => this.isDraining,
+        isServing: () => this.#isServing,
       })
       this.#relay = new Relay({
         ...options,
         nodes,
         departures,
-        arriving: (secret) => this.#handover!.arriving(secret),
-        apply: async (secret, first, frames) => apply(sessions.find(secret)!, first, frames),
-        refused: (message) => this.#refused(message),
+        bounds: this.#bounds,
+        handover: this.#handover,
       })
       this.#notes = new Notes(nodes, clock, sessions, departures)
       nodes.onConnection((connected) => this.#connection(connected))
@@ -102,18 +110,14 @@ export class Cluster {
     })
   }
 
-  /** Hears where sessions went before this node began; before it serves. */
-  async learn(): Promise<void> {
-    await this.#notes?.learn()
+  /** This node has all its channels now: sessions may be given to it. */
+  serve(): void {
+    this.#isServing = true
   }
 
   /** New clients are welcome: the node neither drains nor is cut off from the others. */
   get isReady(): boolean {
     return !this.isDraining && !this.#isStale
-  }
-  /** The node is cut off from the others. */
-  get isStale(): boolean {
-    return this.#isStale
   }
   get isDraining(): boolean {
     return this.#drain.isRunning
@@ -121,7 +125,7 @@ export class Cluster {
   /** What is kept or under way for sessions of other nodes; nothing after a while of quiet. */
   get pending(): number {
     const { size } = this.#departures
-    return size + (this.#handover?.pending ?? 0) + (this.#relay ? this.#relay.pending + this.#relay.held : 0)
+    return size + this.#bounds.size + (this.#handover?.pending ?? 0) + (this.#relay?.held ?? 0)
   }
 
   /**
@@ -132,17 +136,15 @@ export class Cluster {
     const [, hint, secret] = idPattern.exec(id) ?? []
     if (hint === undefined || secret === undefined) throw unknown()
     const { sessions, nodes, nodeId, foreign } = this.#options
-    await this.#handover?.arriving(secret)?.catch(() => {})
-    await sessions.find(secret)?.leaving
-    const session = sessions.find(secret)
+    const session = this.#handover ? await this.#handover.arrived(secret) : sessions.find(secret)
     if (session) return session
     const departure = this.#departures.get(secret)
     if (departure && departure.to === undefined) throw unknown()
     if (!nodes && hint !== nodeId) foreign()
     if (!nodes) throw unknown()
     // Who lives and is named in the id had the session when the client heard of it last, and knows where it went.
-    const owner = hint === nodeId || nodes.isGone(hint) ? departure?.to : hint
-    if (owner === undefined || nodes.isGone(owner)) throw unknown()
+    const owner = nodes.others.includes(hint) ? hint : (departure?.to ?? hint)
+    if (owner === nodeId || nodes.isGone(owner)) throw unknown()
     if (!nodes.connected)
       throw new EverwireError('node-unavailable', 'this node is cut off from the others', {
         retryAfterMs: 1_000,
@@ -150,17 +152,21 @@ export class Cluster {
     return { secret, owner }
   }
 
-  /** Whether a session that was here is at another node now. */
-  hasMoved({ secret, core }: ServerSession): boolean {
-    return core.ended && this.#departures.get(secret)?.to !== undefined
+  /** Whether a session is about to leave, is at another node now, or has come back since. */
+  isMoving(session: ServerSession): boolean {
+    const { secret, leaving, core } = session
+    if (leaving) return true
+    if (!core.ended) return false
+    return this.#departures.get(secret)?.to !== undefined || this.#options.sessions.find(secret) !== undefined
   }
 
   /** Takes a session over. @throws EverwireError `unknown-session`, `stale`, `node-unavailable`, `server-closing` */
   async take(
     { secret, owner }: Elsewhere,
-    attach: { request: AttachRequest; identity: Identity },
+    attach: { request: AttachRequest; identity: Identity; address: string },
   ): Promise<ServerSession> {
-    return await this.#handover!.take(secret, owner, attach)
+    const leave = this.#bounds.enter(owner, attach.address)
+    return await this.#handover!.take(secret, owner, attach).finally(leave)
   }
 
   /** Sends a poll on to the node that has the session. @returns tells that nobody waits any more */
@@ -197,6 +203,13 @@ export class Cluster {
     this.#departures.close()
   }
 
+  /** Tells a client, over the link at hand, whether this node is cut off, unless it knows. */
+  tellStale(session: ServerSession): void {
+    if (session.toldStale === this.#isStale) return
+    session.toldStale = this.#isStale
+    session.core.link?.send([encodeFrame(['stale', this.#isStale ? 1 : 0])])
+  }
+
   /** Clients of a node that is cut off keep it, and are told: what others publish does not come. */
   #connection(connected: boolean): void {
     const { clock, sessions, log } = this.#options
@@ -207,7 +220,7 @@ export class Cluster {
         { sessions: sessions.size },
         isStale ? 'cut off from the other nodes' : 'joined to them again',
       )
-      for (const { core } of sessions) core.link?.send([encodeFrame(['stale', isStale ? 1 : 0])])
+      for (const session of sessions) if (session.core.link) this.tellStale(session)
     }
     this.#cancelStale()
     if (!connected) this.#cancelStale = clock.after(staleMs, () => tell(true))

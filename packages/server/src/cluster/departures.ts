@@ -1,6 +1,9 @@
 import type { Clock } from '@everwire/core'
 import { ExpiringMap } from './expiring-map.js'
 
+/** Hints and notes lead to a session in so many steps, or it counts as lost. */
+export const maxHops = 3
+
 /** What is known of a session that is not here any more. */
 export interface Departure {
   /** The node that it moved to; undefined for one that ended. */
@@ -19,6 +22,8 @@ export type Note = readonly [secret: string, to: string, gen: number]
 export class Departures {
   readonly #departed: ExpiringMap<Departure>
   readonly #refused: ExpiringMap<number>
+  /** Sessions that came here, and the attempt under which they came. */
+  readonly #arrived: ExpiringMap<number>
 
   readonly #nodeId: string
 
@@ -26,17 +31,24 @@ export class Departures {
     this.#nodeId = nodeId
     this.#departed = new ExpiringMap(clock, windowMs)
     this.#refused = new ExpiringMap(clock, windowMs)
+    this.#arrived = new ExpiringMap(clock, windowMs)
   }
 
   get size(): number {
-    return this.#departed.size + this.#refused.size
+    return this.#departed.size + this.#refused.size + this.#arrived.size
   }
 
-  /** Of the sessions that moved. */
-  get notes(): Note[] {
-    return [...this.#departed].flatMap(([secret, { to, gen }]) =>
+  /** Of sessions that moved, this node's too: at most so many, those after one of them, or all when it is gone. */
+  notes(after: string | undefined, most: number): Note[] {
+    const departed = [...this.#departed].flatMap(([secret, { to, gen }]) =>
       to === undefined ? [] : [[secret, to, gen] as const],
     )
+    const notes: Note[] = [
+      ...departed,
+      ...[...this.#arrived].map(([s, gen]) => [s, this.#nodeId, gen] as const),
+    ]
+    const start = notes.findIndex(([secret]) => secret === after) + 1
+    return notes.slice(start, start + most)
   }
 
   get(secret: string): Departure | undefined {
@@ -45,6 +57,7 @@ export class Departures {
 
   /** @param to where it went; undefined when it ended */
   add(secret: string, to: string | undefined, gen: number): void {
+    this.#arrived.delete(secret)
     this.#departed.set(secret, { to, gen: Math.max(gen, this.#departed.get(secret)?.gen ?? 0) })
   }
 
@@ -59,10 +72,11 @@ export class Departures {
     if (isNewer || known.to === from) this.add(secret, to, gen)
   }
 
-  /** The session is here again. */
-  delete(secret: string): void {
+  /** The session is here. */
+  arrived(secret: string, gen: number): void {
     this.#departed.delete(secret)
     this.#refused.delete(secret)
+    this.#arrived.set(secret, gen)
   }
 
   /** A client was told that its session is lost: the same attempt, come twice, must not find it again. */
@@ -83,5 +97,6 @@ export class Departures {
   close(): void {
     this.#departed.clear()
     this.#refused.clear()
+    this.#arrived.clear()
   }
 }

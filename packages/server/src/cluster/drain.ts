@@ -7,7 +7,6 @@ import type { Notes } from './notes.js'
 export interface DrainOptions {
   nodes: Nodes | undefined
   clock: Clock
-  random?: () => number
   sessions: Sessions
   handover: Handover | undefined
   /** Missing where there is one node only. */
@@ -39,6 +38,7 @@ const leastRate = 100
 /** Part of the time over which sessions are spread. */
 const spread = 0.5
 const againMs = 100
+const maxCutMs = 5_000
 /** As long as another node may ask for an answer that did not come. */
 const confirmWaits = 30
 /** What a client that came too late is asked to wait. */
@@ -93,14 +93,18 @@ export class Drain {
     const { sessions, clock } = this.#options
     // Some may still be on their way here.
     const isDone = () => sessions.size === 0 && !this.#options.handover?.pending
+    let cutSince: number | undefined
     while (!isDone() && clock.now() < deadline && this.#ready().length > 0) {
+      // Cut off from the others for long: nobody will take them.
+      cutSince = this.#options.nodes?.connected ? undefined : (cutSince ?? clock.now())
+      if (cutSince !== undefined && clock.now() - cutSince > maxCutMs) return
       const waiting = this.#shuffled([...sessions])
       const rate = Math.max(leastRate, waiting.length / ((spread * (deadline - clock.now())) / 1_000))
       const begun = clock.now()
       const giver = async (first: number) => {
         for (let at = first; at < waiting.length && clock.now() < deadline; at += most) {
           // The first go at once.
-          const dueAt = begun + (Math.max(0, at - most + this.#random()) / rate) * 1_000
+          const dueAt = begun + (Math.max(0, at - most + Math.random()) / rate) * 1_000
           if (dueAt > clock.now()) await this.#sleep(dueAt - clock.now())
           await this.#give(waiting[at]!)
         }
@@ -132,14 +136,10 @@ export class Drain {
 
   #shuffled(list: ServerSession[]): ServerSession[] {
     for (let i = list.length - 1; i > 0; i--) {
-      const j = Math.floor(this.#random() * (i + 1))
+      const j = Math.floor(Math.random() * (i + 1))
       ;[list[i], list[j]] = [list[j]!, list[i]!]
     }
     return list
-  }
-
-  #random(): number {
-    return (this.#options.random ?? Math.random)()
   }
 
   #sleep(ms: number): Promise<void> {

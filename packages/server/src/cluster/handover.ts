@@ -13,9 +13,17 @@ import type { Identity, ServerSession } from '../client-session.js'
 import type { Metrics } from '../metrics.js'
 import type { Operations } from '../operations.js'
 import type { Sessions } from '../sessions.js'
-import { channelSet, packBundle, unpackMoved, unpackUnanswered, type Bundle } from './bundle.js'
-import type { Departures } from './departures.js'
+import {
+  bundleVersion,
+  channelSet,
+  packBundle,
+  unpackMoved,
+  unpackUnanswered,
+  type Bundle,
+} from './bundle.js'
+import { maxHops, type Departures } from './departures.js'
 import { ExpiringMap } from './expiring-map.js'
+import { FrameCache } from './packed.js'
 
 export interface HandoverOptions {
   nodeId: string
@@ -30,6 +38,8 @@ export interface HandoverOptions {
   bundleBytes: number
   /** This node gives its sessions away, and takes none. */
   isDraining(): boolean
+  /** This node serves, with all its channels: sessions may be given to it. */
+  isServing(): boolean
   /** A session is not here any more. */
   left(session: ServerSession): void
 }
@@ -37,14 +47,14 @@ export interface HandoverOptions {
 /** What an attach says, as far as it decides about a session. */
 type Claim = Pick<AttachRequest, 'gen' | 'place' | 'poll' | 'cursor' | 'acked'>
 
-interface Peek {
+interface Named {
   secret: string
 }
 interface Gift {
   secret: string
   gen: number
 }
-type PeekAnswer = Elsewhere | { userId: string | null; channels: string[] }
+type PeekAnswer = NotHere | { version: number; userId: string | null; channels: string[] }
 
 interface Take {
   secret: string
@@ -53,10 +63,10 @@ interface Take {
   claim?: Claim | undefined
   channels: string
 }
-type TakeAnswer = Elsewhere | { changed: true } | { bundle: Bundle }
+type TakeAnswer = NotHere | { changed: true } | { bundle: Bundle }
 
 /** Why a node does not answer with what it was asked for. */
-type Elsewhere = { moved: string } | { unknown: true } | { stale: number } | { retryMs: number }
+export type NotHere = { moved: string } | { unknown: true } | { stale: number } | { retryMs: number }
 
 /** An answer that is repeated to the node that it was for, should it not have come. */
 interface Kept {
@@ -65,8 +75,9 @@ interface Kept {
   answer: Promise<TakeAnswer>
 }
 
-const maxHops = 3
 const maxChanges = 3
+/** What a client that came to a draining node is asked to wait. */
+const elsewhereMs = 500
 const peekMs = 1_000
 const peekTries = 2
 /** How long what cannot be repeated elsewhere may take before the session leaves all the same. */
@@ -78,6 +89,8 @@ const takeMs = settleMs + 2_000
 /** Longer than the next node asks: else its own repeat would find the session gone. */
 const keepMs = 5_000
 const giveMs = 10_000
+/** Why a channel is taken from a session that cannot have it here. */
+const notAllowed: readonly string[] = ['forbidden', 'unknown-channel']
 /** What a node is asked to wait for a session that is on its way. */
 const busyMs = 50
 /** How long a client is kept waiting for such a session before it is asked to come again. */
@@ -94,16 +107,17 @@ export class Handover {
   readonly #options: HandoverOptions
   readonly #taking = new Map<string, Promise<ServerSession>>()
   readonly #kept: ExpiringMap<Kept>
+  readonly #cache = new FrameCache()
   #given = 0
 
   constructor(options: HandoverOptions) {
     this.#options = options
     this.#kept = new ExpiringMap(options.clock, keepMs)
     const { nodes } = options
-    nodes.handle('peek', (body) => this.#peeked(body as Peek))
+    nodes.handle('peek', (body) => this.#peeked(body as Named))
     nodes.handle('take', async (body, from) => await this.#taken(body as Take, from))
     nodes.handle('taken', (body, from) => {
-      const { secret } = body as Peek
+      const { secret } = body as Named
       if (this.#kept.get(secret)?.to === from) this.#kept.delete(secret)
     })
     nodes.handle('give', async (body, from) => await this.#pull(body as Gift, from))
@@ -122,9 +136,12 @@ export class Handover {
     return this.#taking.size
   }
 
-  /** A session that is on its way here, for another attach. */
-  arriving(secret: string): Promise<ServerSession> | undefined {
-    return this.#taking.get(secret)
+  /** A session of this node, once it is neither on its way here nor away. */
+  async arrived(secret: string): Promise<ServerSession | undefined> {
+    const { sessions } = this.#options
+    await this.#taking.get(secret)?.catch(() => {})
+    await sessions.find(secret)?.leaving
+    return sessions.find(secret)
   }
 
   /**
@@ -137,7 +154,8 @@ export class Handover {
     attach?: { request: AttachRequest; identity: Identity },
   ): Promise<ServerSession> {
     const running = this.#taking.get(secret)
-    if (running) return running
+    // Its failure was another attach's.
+    if (running) return running.catch(async () => await this.take(secret, owner, attach))
     const { departures, metrics } = this.#options
     const { handovers } = metrics
     const gen = attach?.request.gen
@@ -150,9 +168,7 @@ export class Handover {
           return session
         },
         (error: unknown) => {
-          const isLost = codeOf(error) === 'unknown-session'
-          handovers.inc({ result: isLost ? 'lost' : 'refused' })
-          if (isLost && gen !== undefined) departures.refuse(secret, gen)
+          handovers.inc({ result: codeOf(error) === 'unknown-session' ? 'lost' : 'refused' })
           throw error
         },
       )
@@ -172,6 +188,7 @@ export class Handover {
 
   close(): void {
     this.#kept.clear()
+    this.#cache.clear()
   }
 
   // The next node.
@@ -182,7 +199,10 @@ export class Handover {
     attach: { request: AttachRequest; identity: Identity } | undefined,
   ): Promise<ServerSession> {
     const { sessions, nodes, isDraining } = this.#options
-    if (isDraining()) throw new EverwireError('server-closing', 'this node gives its sessions away')
+    if (isDraining())
+      throw new EverwireError('server-closing', 'this node gives its sessions away', {
+        retryAfterMs: elsewhereMs,
+      })
     sessions.assertRoom()
     let owner = first
     let hops = 0
@@ -198,11 +218,14 @@ export class Handover {
         owner = this.#follow(secret, movedTo(peek), ++hops)
         continue
       }
-      const { userId, channels } = peek
+      const { version, userId, channels } = peek
+      if (version !== bundleVersion) throw lost('the node that has it is of another version')
       // Another user's session is answered like one that never was.
       if (attach && attach.identity.userId !== userId) throw lost('there is no such session')
       const { seats, denied } = await this.#hold(channels)
       try {
+        // What this node does not know yet must not be taken from a client that did not ask to come here.
+        if (!attach && denied.size > 0) throw unavailable('this node has not all channels of the session')
         // Another has it now: nobody may be given it from here any more.
         this.#kept.delete(secret)
         const answer = await this.#ask(owner, {
@@ -212,7 +235,7 @@ export class Handover {
           channels: channelSet(channels),
         })
         if ('bundle' in answer) {
-          nodes.tell('taken', { secret } satisfies Peek, owner)
+          nodes.tell('taken', { secret } satisfies Named, owner)
           return this.#activate(secret, answer.bundle, seats, denied, !attach)
         }
         if ('changed' in answer) changes++
@@ -238,7 +261,7 @@ export class Handover {
     for (let attempt = 1; ; attempt++) {
       if (nodes.isGone(owner)) throw lost('the node that owned it is gone')
       try {
-        return (await nodes.request(owner, 'peek', { secret } satisfies Peek, peekMs)) as PeekAnswer
+        return (await nodes.request(owner, 'peek', { secret } satisfies Named, peekMs)) as PeekAnswer
       } catch (error) {
         // Silence is a suspicion, and nothing has happened yet.
         if (attempt === peekTries) throw unavailable('the node that owns the session does not answer', error)
@@ -257,8 +280,8 @@ export class Handover {
         hub.hold(key).then(
           (seat) => seats.set(key, seat),
           (error: unknown) => {
-            if (codeOf(error) === 'temporary') failures.push(error)
-            else denied.set(key, error)
+            if (notAllowed.includes(codeOf(error))) denied.set(key, error)
+            else failures.push(error)
           },
         ),
       ),
@@ -278,6 +301,8 @@ export class Handover {
         // It may have happened: asked again, the owner repeats its answer. What comes later counts no more.
         await this.#sleep(busyMs)
       }
+    // The same attempt, come twice, must not find it again.
+    if (take.claim) this.#options.departures.refuse(take.secret, take.claim.gen)
     throw lost('the node that owned it did not answer, and may have let it go')
   }
 
@@ -290,8 +315,11 @@ export class Handover {
     given: boolean,
   ): ServerSession {
     const { sessions, departures, hub, operations, clock } = this.#options
-    const session = sessions.adopt(secret, bundle.identity, unpackMoved(bundle))
-    departures.delete(secret)
+    // All of it first: what cannot be read must not leave half a session.
+    const moved = unpackMoved(bundle, this.#cache)
+    const unanswered = unpackUnanswered(bundle)
+    const session = sessions.adopt(secret, bundle.identity, moved)
+    departures.arrived(secret, moved.attachState.gen)
     // Whom a draining node sent away may land on yet another node at once.
     if (!given) session.cameAt = clock.now()
     for (const [key, wire, standing] of bundle.channels) {
@@ -304,16 +332,16 @@ export class Handover {
       if (!bundle.synced) seat.break()
       hub.resume(seat, session, standing)
     }
-    for (const [number, frame] of unpackUnanswered(bundle)) operations.repeat(session, frame, number)
+    for (const [number, frame] of unanswered) operations.repeat(session, frame, number)
     if (!sessions.closed) return session
     session.end('server-closing', 'the server is closing')
     throw lost('it came to a node that is closing')
   }
 
   async #pull({ secret, gen }: Gift, from: string): Promise<boolean> {
-    const { sessions, departures } = this.#options
+    const { sessions, departures, isServing } = this.#options
     if (sessions.find(secret)) return true
-    if (!departures.mayPull(secret, from, gen)) return false
+    if (!isServing() || !departures.mayPull(secret, from, gen)) return false
     return await this.take(secret, from).then(
       () => true,
       () => false,
@@ -322,15 +350,19 @@ export class Handover {
 
   // The owner.
 
-  #peeked({ secret }: Peek): PeekAnswer {
+  #peeked({ secret }: Named): PeekAnswer {
     const session = this.#options.sessions.find(secret)
-    if (!session) return this.#whereabouts(secret)
+    if (!session) return this.whereabouts(secret)
     const retryMs = this.#tooSoonMs(session)
     if (retryMs > 0) return { retryMs }
-    return { userId: session.userId, channels: this.#standings(session).map(([key]) => key) }
+    return {
+      version: bundleVersion,
+      userId: session.userId,
+      channels: this.#standings(session).map(([key]) => key),
+    }
   }
 
-  #whereabouts(secret: string): Elsewhere {
+  whereabouts(secret: string): NotHere {
     if (this.#taking.has(secret)) return { retryMs: busyMs }
     const to = this.#options.departures.get(secret)?.to
     return to === undefined ? { unknown: true } : { moved: to }
@@ -350,11 +382,14 @@ export class Handover {
     const gen = claim?.gen ?? session?.attachState.gen ?? this.#kept.get(secret)?.gen ?? 0
     const kept = this.#kept.get(secret)
     if (kept?.to === from && kept.gen === gen) return kept.answer
-    if (!session) return this.#whereabouts(secret)
+    if (!session) return this.whereabouts(secret)
     if (session.leaving) return { retryMs: busyMs }
     // Without an attach only who gives it away may be asked for it.
     if (!claim && !isDraining()) return { unknown: true }
     if (session.userId !== take.userId) return { unknown: true }
+    // A live link is not disturbed for what would be refused.
+    if (claim && judgeAttach(session.core, session.attachState, claim) === 'stale')
+      return { stale: session.attachState.gen }
     const answer = this.#let(session, take, from)
     const entry: Kept = { to: from, gen, answer }
     this.#kept.set(secret, entry)
@@ -385,7 +420,7 @@ export class Handover {
   #leave(session: ServerSession, { claim, channels }: Take, to: string, synced: boolean): TakeAnswer {
     const { departures, sessions, bundleBytes, nodes, left, metrics } = this.#options
     const { secret, core, identity, attachState, unanswered } = session
-    if (core.ended) return this.#whereabouts(secret)
+    if (core.ended) return this.whereabouts(secret)
     if (claim) {
       const verdict = judgeAttach(core, attachState, claim)
       if (verdict === 'stale') return { stale: attachState.gen }
@@ -456,7 +491,7 @@ const claimOf = ({ gen, place, poll, cursor, acked }: AttachRequest): Claim => (
 })
 
 /** Where it went. @throws EverwireError what the answer means when it is not that */
-function movedTo(answer: Elsewhere): string {
+function movedTo(answer: NotHere): string {
   if ('moved' in answer) return answer.moved
   if ('stale' in answer)
     throw new EverwireError('stale', `attempt ${answer.stale} or a later one is attached`)

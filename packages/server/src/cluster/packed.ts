@@ -22,6 +22,16 @@ export interface PackedFrame {
   s?: true
 }
 
+const maxCachedBytes = 4_194_304
+
+/** As many frames, from the first on, as fit together into so many bytes of JSON. */
+export function prefixThatFits(frames: readonly PackedFrame[], maxBytes: number): PackedFrame[] {
+  let bytes = 0
+  // JSON stands inside JSON here: each quote is escaped.
+  const end = frames.findIndex((frame) => (bytes += Buffer.byteLength(JSON.stringify(frame)) + 1) > maxBytes)
+  return frames.slice(0, end < 0 ? frames.length : end)
+}
+
 export function packFrame({ header, data, binary }: Frame): PackedFrame {
   return { h: JSON.stringify(header), ...packPayload(data, binary) }
 }
@@ -35,6 +45,34 @@ export function packEncoded({ head, data, binary, channel, compress }: EncodedFr
   if (channel !== undefined) packed.c = channel
   if (compress === false) packed.s = true
   return packed
+}
+
+/** Frames of channels that came lately: the sessions of a node read the same ones, and keep each once. */
+export class FrameCache {
+  readonly #frames = new Map<string, EncodedFrame>()
+  #bytes = 0
+
+  unpack(packed: PackedFrame): EncodedFrame {
+    const { h, d, b, c, s } = packed
+    if (c === undefined) return unpackEncoded(packed)
+    const key = JSON.stringify([h, d, b, c, s])
+    const known = this.#frames.get(key)
+    if (known) return known
+    const frame = unpackEncoded(packed)
+    this.#frames.set(key, frame)
+    this.#bytes += frame.bytes
+    while (this.#bytes > maxCachedBytes) {
+      const [oldest, { bytes }] = this.#frames.entries().next().value!
+      this.#frames.delete(oldest)
+      this.#bytes -= bytes
+    }
+    return frame
+  }
+
+  clear(): void {
+    this.#frames.clear()
+    this.#bytes = 0
+  }
 }
 
 export function unpackEncoded(packed: PackedFrame): EncodedFrame {

@@ -12,11 +12,20 @@ import {
   type Nodes,
   type ResponseLike,
 } from '@everwire/core'
-import type { Identity } from '../client-session.js'
+import type { Identity, ServerSession } from '../client-session.js'
 import type { Metrics } from '../metrics.js'
 import type { Sessions } from '../sessions.js'
-import type { Departures } from './departures.js'
-import { packEncoded, packFrame, unpackEncoded, unpackFrame, type PackedFrame } from './packed.js'
+import type { Bounds } from './bounds.js'
+import { maxHops, type Departures } from './departures.js'
+import type { Handover, NotHere } from './handover.js'
+import {
+  packEncoded,
+  packFrame,
+  prefixThatFits,
+  unpackEncoded,
+  unpackFrame,
+  type PackedFrame,
+} from './packed.js'
 
 export interface RelayOptions {
   nodeId: string
@@ -26,16 +35,12 @@ export interface RelayOptions {
   departures: Departures
   metrics: Metrics
   pollWaitMs: number
-  maxRelays: number
-  maxRelaysPerAddress: number
-  /** Settled once a session that is on its way here has come, or is lost. */
-  arriving(secret: string): Promise<unknown> | undefined
+  bounds: Bounds
+  handover: Handover
   /** A poll that came to another node, for a session of this one. */
   accept(link: Link, identity: Identity): LinkHandler
   /** Applies what a client sent up; for a session of this node. */
-  apply(secret: string, first: number, frames: readonly Frame[]): Promise<number>
-  /** A bound was met. */
-  refused(message: string): void
+  apply(session: ServerSession, first: number, frames: readonly Frame[]): number
 }
 
 interface PollQuestion {
@@ -51,17 +56,16 @@ interface UplinkQuestion {
   first: number
   frames: PackedFrame[]
 }
-type Answer<Result> = Result | { moved: string } | { unknown: true } | { code: string; message: string }
+type Answer<Result> = Result | NotHere | { code: string; message: string }
 
-const maxHops = 3
 const answerMs = 5_000
 const comeAgainMs = 100
 
 /** Requests that land on another node than the one that owns their session: sent on, and the answer sent back. */
 export class Relay {
   readonly #options: RelayOptions
-  /** Requests under way, by owner and by address. */
-  readonly #counts = new Map<string, number>()
+  /** Polls that other nodes hold: ends them, with an error. */
+  readonly #waiting = new Set<(error: unknown) => void>()
   /** Polls that other nodes wait for. */
   readonly #held = new Map<string, () => void>()
 
@@ -73,10 +77,6 @@ export class Relay {
     nodes.handle('uplink', (body) => this.#lifted(body as UplinkQuestion))
   }
 
-  /** Requests under way to other nodes. */
-  get pending(): number {
-    return this.#counts.size
-  }
   /** Polls held here for other nodes. */
   get held(): number {
     return this.#held.size
@@ -98,25 +98,27 @@ export class Relay {
     failed: (error: unknown) => void,
   ): () => void {
     const id = randomBase32(16)
-    const question: PollQuestion = { id, secret, transport: link.transport, request, identity }
+    // Who it is, is known here: the token stays.
+    const question: PollQuestion = {
+      id,
+      secret,
+      transport: link.transport,
+      request: claimOf(request),
+      identity,
+    }
     const waitMs = Math.min(request.waitMs ?? 0, this.#options.pollWaitMs) + answerMs
-    let over = false
-    this.#follow<{ frames: PackedFrame[] }>('poll', owner, address, question, waitMs)
-      .then(({ frames }) => {
-        if (over) return
-        over = true
-        link.send(frames.map(unpackEncoded))
-        link.close('link-lost', 'the poll is answered')
-      })
-      .catch((error: unknown) => {
-        if (!over) failed(error)
-      })
-      .finally(() => (over = true))
+    const asked = { node: owner }
+    const end = (error: unknown) => {
+      if (this.#waiting.delete(end)) failed(error)
+    }
+    this.#waiting.add(end)
+    this.#follow<{ frames: PackedFrame[] }>('poll', asked, address, question, waitMs).then(({ frames }) => {
+      if (!this.#waiting.delete(end)) return
+      link.send(frames.map(unpackEncoded))
+      link.close('link-lost', 'the poll is answered')
+    }, end)
     return () => {
-      if (over) return
-      over = true
-      // It may have been sent on meanwhile: whoever holds it hears this.
-      this.#options.nodes.tell('unpoll', id)
+      if (this.#waiting.delete(end)) this.#options.nodes.tell('unpoll', id, asked.node)
     }
   }
 
@@ -130,34 +132,44 @@ export class Relay {
       address,
     }: { secret: string; first: number; frames: readonly Frame[]; address: string },
   ): Promise<number> {
-    const question: UplinkQuestion = { secret, first, frames: frames.map(packFrame) }
-    return (await this.#follow<{ applied: number }>('uplink', owner, address, question, answerMs)).applied
+    const packed = frames.map(packFrame)
+    const part = prefixThatFits(packed, this.#options.nodes.maxBytes)
+    if (part.length === 0 && packed.length > 0)
+      throw new EverwireError('frame-too-large', 'the frame is larger than what nodes can send each other')
+    const question: UplinkQuestion = { secret, first, frames: part }
+    const asked = { node: owner }
+    return (await this.#follow<{ applied: number }>('uplink', asked, address, question, answerMs)).applied
   }
 
   close(): void {
     for (const drop of [...this.#held.values()]) drop()
+    const closing = new EverwireError('server-closing', 'the server is closing', {
+      retryAfterMs: comeAgainMs,
+    })
+    for (const end of [...this.#waiting]) end(closing)
   }
 
   /** Asks the owner, and whoever has the session after it. */
   async #follow<Result extends object>(
     kind: 'poll' | 'uplink',
-    first: string,
+    asked: { node: string },
     address: string,
     question: { readonly secret: string },
     timeoutMs: number,
   ): Promise<Result> {
-    const { nodeId, nodes, departures, metrics } = this.#options
-    const leave = this.#enter(first, address)
+    const { nodeId, nodes, departures, metrics, bounds } = this.#options
+    const leave = bounds.enter(asked.node, address)
     try {
-      let owner = first
       for (let hop = 0; hop <= maxHops; hop++) {
+        const owner = asked.node
         if (nodes.isGone(owner)) throw new EverwireError('unknown-session', 'the node that owned it is gone')
         const answer = await this.#ask<Result>(owner, kind, question, timeoutMs)
         if ('moved' in answer) {
           const to = answer.moved === nodeId ? this.#onward(question.secret) : answer.moved
           departures.heard([question.secret, to, 0], owner)
-          owner = to
+          asked.node = to
         } else if ('unknown' in answer) throw new EverwireError('unknown-session', 'there is no such session')
+        else if ('retryMs' in answer || 'stale' in answer) throw comeAgain('the session is on its way')
         else if ('code' in answer) throw new EverwireError(answer.code as 'internal', answer.message)
         else {
           metrics.relays.inc({ kind, result: 'ok' })
@@ -175,13 +187,12 @@ export class Relay {
 
   /** Where a session went that another node says is here. */
   #onward(secret: string): string {
-    const { sessions, arriving, departures } = this.#options
+    const { sessions, handover, nodeId } = this.#options
+    const where = handover.whereabouts(secret)
     // The client finds it when it asks again.
-    if (sessions.find(secret) || arriving(secret))
-      throw new EverwireError('node-unavailable', 'the session came here', { retryAfterMs: comeAgainMs })
-    const to = departures.get(secret)?.to
-    if (to === undefined) throw new EverwireError('unknown-session', 'it was taken, and lost on the way')
-    return to
+    if (sessions.find(secret) || 'retryMs' in where) throw comeAgain('the session came here')
+    if ('moved' in where && where.moved !== nodeId) return where.moved
+    throw new EverwireError('unknown-session', 'it was taken, and lost on the way')
   }
 
   async #ask<Result>(
@@ -198,43 +209,7 @@ export class Relay {
     }
   }
 
-  /** Counts a request, within the bounds. @returns takes it away again */
-  #enter(owner: string, address: string): () => void {
-    const { maxRelays, maxRelaysPerAddress, refused } = this.#options
-    const bounds = [
-      [`node ${owner}`, maxRelays],
-      [`address ${address}`, maxRelaysPerAddress],
-    ] as const
-    for (const [name, most] of bounds)
-      if ((this.#counts.get(name) ?? 0) >= most) {
-        const message = `${most} requests of ${name} are under way to other nodes`
-        refused(message)
-        throw new EverwireError('rate-limited', message, { retryAfterMs: 1_000 })
-      }
-    for (const [name] of bounds) this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1)
-    return () => {
-      for (const [name] of bounds) {
-        const left = this.#counts.get(name)! - 1
-        if (left > 0) this.#counts.set(name, left)
-        else this.#counts.delete(name)
-      }
-    }
-  }
-
   // The owner.
-
-  #whereabouts(secret: string): { moved: string } | { unknown: true } {
-    const to = this.#options.departures.get(secret)?.to
-    return to === undefined ? { unknown: true } : { moved: to }
-  }
-
-  /** Whether this node has a session, once it is neither on its way here nor away. */
-  async #isHere(secret: string): Promise<boolean> {
-    const { sessions, arriving } = this.#options
-    await arriving(secret)?.catch(() => {})
-    await sessions.find(secret)?.leaving
-    return sessions.find(secret) !== undefined
-  }
 
   async #polled({
     id,
@@ -243,8 +218,8 @@ export class Relay {
     request,
     identity,
   }: PollQuestion): Promise<Answer<{ frames: PackedFrame[] }>> {
-    const { clock, pollWaitMs, accept } = this.#options
-    if (!(await this.#isHere(secret))) return this.#whereabouts(secret)
+    const { clock, pollWaitMs, accept, handover, nodes } = this.#options
+    if (!(await handover.arrived(secret))) return handover.whereabouts(secret)
     const frames: EncodedFrame[] = []
     const response = createCollector()
     const link = createResponseLink({
@@ -268,13 +243,16 @@ export class Relay {
     await response.ended
     this.#held.delete(id)
     link.lost()
-    return { frames: frames.map(packEncoded) }
+    // What does not fit is sent again: the client's next poll says what it has.
+    return { frames: prefixThatFits(frames.map(packEncoded), nodes.maxBytes) }
   }
 
   async #lifted({ secret, first, frames }: UplinkQuestion): Promise<Answer<{ applied: number }>> {
-    if (!(await this.#isHere(secret))) return this.#whereabouts(secret)
+    const { handover, apply } = this.#options
+    const session = await handover.arrived(secret)
+    if (!session) return handover.whereabouts(secret)
     try {
-      return { applied: await this.#options.apply(secret, first, frames.map(unpackFrame)) }
+      return { applied: apply(session, first, frames.map(unpackFrame)) }
     } catch (error) {
       return {
         code: codeOf(error),
@@ -283,6 +261,21 @@ export class Relay {
     }
   }
 }
+
+/** What of an attach another node may see. */
+const claimOf = ({ v, session, gen, place, poll, waitMs, cursor, acked }: AttachRequest): AttachRequest => ({
+  v,
+  gen,
+  place,
+  poll,
+  cursor,
+  acked,
+  ...(session === undefined ? {} : { session }),
+  ...(waitMs === undefined ? {} : { waitMs }),
+})
+
+const comeAgain = (message: string) =>
+  new EverwireError('node-unavailable', message, { retryAfterMs: comeAgainMs })
 
 /** Stands for a response that is not written anywhere. */
 function createCollector(): ResponseLike & { ended: Promise<void> } {
