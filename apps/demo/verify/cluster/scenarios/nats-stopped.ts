@@ -23,7 +23,8 @@ export const natsStopped: Scenario = {
     // One that catches up with its streams for long is a matter of nats-server's: what clients see of it is judged.
     const started = await Promise.allSettled(nats.servers.map((server) => server.start()))
     for (const [i, { status }] of started.entries())
-      if (status === 'rejected') say(`${nats.servers[i]!.name} runs, and has not caught up with all streams yet`)
+      if (status === 'rejected')
+        say(`${nats.servers[i]!.name} runs, and has not caught up with all streams yet`)
     await nats.ready()
     const began = performance.now()
     await cluster.balanced()
