@@ -1,33 +1,11 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { runVerify } from './run-verify.js'
 
 // A short slice of `npm run verify:bus`, on real NATS and with real processes; and that it would notice.
 
 t.setTimeout(280_000)
 
-const script = fileURLToPath(new URL('../verify/bus.ts', import.meta.url))
-
-async function verify(...args: string[]): Promise<{ code: number; last: string; output: string }> {
-  const child = spawn(
-    process.execPath,
-    ['--conditions=@everwire/source', '--import', 'tsx', script, '--brief', '--seed', '1', ...args],
-    {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, NODE_OPTIONS: '' },
-    },
-  )
-  let output = ''
-  let out = ''
-  child.stdout.on('data', (chunk: Buffer) => {
-    out += String(chunk)
-    output += String(chunk)
-  })
-  child.stderr.on('data', (chunk: Buffer) => (output += String(chunk)))
-  const [code] = (await once(child, 'close')) as [number]
-  return { code, last: out.trimEnd().split('\n').at(-1)!, output }
-}
+const verify = (...args: string[]) => runVerify('bus', '--seed', '1', ...args)
 
 t.test('whatever is killed, nothing is lost but what a gap tells', async (t) => {
   const { code, last, output } = await verify()

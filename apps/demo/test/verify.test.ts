@@ -1,34 +1,13 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { runVerify } from './run-verify.js'
 
 // A short slice of `npm run verify:demo`, in a real browser; and that it would notice.
 
 t.setTimeout(280_000)
 
-const script = fileURLToPath(new URL('../verify/demo.ts', import.meta.url))
 const clean = /^lost 0 doubled 0 misordered 0 unsignalled-gaps 0 moves 3$/
 
-async function verify(...args: string[]): Promise<{ code: number; last: string; output: string }> {
-  const child = spawn(
-    process.execPath,
-    ['--conditions=@everwire/source', '--import', 'tsx', script, '--brief', ...args],
-    {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, NODE_OPTIONS: '' },
-    },
-  )
-  let output = ''
-  let out = ''
-  child.stdout.on('data', (chunk: Buffer) => {
-    out += String(chunk)
-    output += String(chunk)
-  })
-  child.stderr.on('data', (chunk: Buffer) => (output += String(chunk)))
-  const [code] = (await once(child, 'close')) as [number]
-  return { code, last: out.trimEnd().split('\n').at(-1)!, output }
-}
+const verify = (...args: string[]) => runVerify('demo', ...args)
 
 t.test('a visitor that is moved through the transports by its network loses nothing', async (t) => {
   const { code, last, output } = await verify()

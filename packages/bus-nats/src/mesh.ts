@@ -85,12 +85,19 @@ export class Mesh {
 
   /** Whether a node said good-bye, or was not heard of for as long as a dead one. */
   isGone(node: string): boolean {
-    const { connection, clock, nodeId, nodeTimeoutMs, beatMs } = this.#options
+    const { connection, nodeId } = this.#options
     if (node === nodeId || this.#peers.has(node)) return false
     if (this.#gone.has(node)) return true
+    return connection.connected && this.hearing && this.verdictMs(node) === 0
+  }
+
+  /** Milliseconds until a node that stays silent counts as dead. */
+  verdictMs(node: string): number {
+    const { connection, clock, nodeTimeoutMs, beatMs } = this.#options
+    const peer = this.#peers.get(node)
     // Where there is one server, every node that is not heard of at once is not connected to it.
-    const patienceMs = connection.clustered ? nodeTimeoutMs : 2 * beatMs
-    return connection.connected && this.hearing && clock.now() - this.#joinedAt > patienceMs
+    const patienceMs = peer || connection.clustered ? nodeTimeoutMs : 2 * beatMs
+    return Math.max(0, patienceMs - (clock.now() - (peer?.seenAt ?? this.#joinedAt)))
   }
 
   /** Answers requests of a kind; what it throws is silence. */

@@ -48,6 +48,10 @@ export class BusNodes implements Nodes {
     return this.#joined?.mesh.isGone(node) ?? false
   }
 
+  verdictMs(node: string): number {
+    return this.#joined?.mesh.verdictMs(node) ?? 0
+  }
+
   handle(kind: string, answer: NodeAnswer): void {
     this.#handlers.set(kind, answer)
     this.#joined?.mesh.handle(scoped(kind), answer)

@@ -103,6 +103,8 @@ export interface Nodes {
   readonly maxBytes: number
   /** Whether a node said good-bye, or was silent for so long that it counts as dead. A short silence is a suspicion. */
   isGone(node: string): boolean
+  /** Milliseconds until a node that stays silent counts as dead. */
+  verdictMs(node: string): number
   /** Answers requests of a kind, and hears what is told of it. One answer for each kind. */
   handle(kind: string, answer: NodeAnswer): void
   /**

@@ -4,7 +4,7 @@ import { play, schedule, type Weather } from './cluster-play.js'
 
 // EVERWIRE_SEED replays a failure, EVERWIRE_RUNS searches longer.
 const seed = process.env.EVERWIRE_SEED ? Number(process.env.EVERWIRE_SEED) : undefined
-const numRuns = Number(process.env.EVERWIRE_RUNS ?? 70)
+const numRuns = Number(process.env.EVERWIRE_RUNS ?? 50)
 
 const weathers: Record<Weather, string> = {
   clean: 'nothing is lost, no gap is told, and every operation has its answer',
@@ -20,7 +20,7 @@ for (const [weather, what] of Object.entries(weathers))
         if (violations.length > 0) throw new Error(violations.slice(0, 5).join('\n'))
       }),
       // A slow machine tries less.
-      { numRuns, interruptAfterTimeLimit: 30_000, ...(seed === undefined ? {} : { seed }) },
+      { numRuns, interruptAfterTimeLimit: Number(process.env.EVERWIRE_LIMIT_MS ?? 15_000), ...(seed === undefined ? {} : { seed }) },
     )
     t.comment(`seed ${result.seed}`)
     t.notOk(

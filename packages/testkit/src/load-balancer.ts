@@ -1,7 +1,8 @@
 import { createHaproxy, type Haproxy } from './load-balancer/haproxy.js'
 import { createNginx } from './load-balancer/nginx.js'
 import type { LoadBalancerOptions } from './load-balancer/options.js'
-import { PortTaken, type ProxyProgram } from './load-balancer/program.js'
+import { PortTaken } from './child-program.js'
+import type { ProxyProgram } from './load-balancer/program.js'
 
 export type { Haproxy, ServerState } from './load-balancer/haproxy.js'
 export type { LoadBalancerOptions } from './load-balancer/options.js'

@@ -215,7 +215,7 @@ for (const { name, start, configFile } of balancers) {
     process.env[env] = path.join(folder, 'no-such-program')
     await t.rejects(
       start({ configFile, targets: three }),
-      new RegExp(`install it, or say where it is by ${env}`),
+      new RegExp(`install ${name}, or say where it is by ${env}`),
     )
   })
 

@@ -1,8 +1,18 @@
-import type { Clock } from '@everwire/core'
+import { EverwireError, type Clock, type Nodes } from '@everwire/core'
 import { ExpiringMap } from './expiring-map.js'
 
 /** Hints and notes lead to a session in so many steps, or it counts as lost. */
 export const maxHops = 3
+
+const soonestMs = 250
+const latestMs = 2_500
+
+/**
+ * When a client should come again whose node does not answer, in milliseconds: when it is back, or known to be dead. A
+ * NATS server that restarts is back in between.
+ */
+export const untilVerdict = (nodes: Nodes, node: string): number =>
+  Math.min(latestMs, Math.max(soonestMs, nodes.verdictMs(node)))
 
 /** What is known of a session that is not here any more. */
 export interface Departure {
@@ -53,6 +63,14 @@ export class Departures {
 
   get(secret: string): Departure | undefined {
     return this.#departed.get(secret)
+  }
+
+  /** Where a session went, as a node said before it was gone. @throws EverwireError `unknown-session` */
+  lastWord(secret: string, owner: string): { moved: string } {
+    const to = this.get(secret)?.to
+    if (to === undefined || to === owner)
+      throw new EverwireError('unknown-session', 'the node that owned it is gone')
+    return { moved: to }
   }
 
   /** @param to where it went; undefined when it ended */

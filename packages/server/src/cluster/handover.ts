@@ -21,7 +21,7 @@ import {
   unpackUnanswered,
   type Bundle,
 } from './bundle.js'
-import { maxHops, type Departures } from './departures.js'
+import { maxHops, untilVerdict, type Departures } from './departures.js'
 import { ExpiringMap } from './expiring-map.js'
 import { FrameCache } from './packed.js'
 
@@ -259,12 +259,14 @@ export class Handover {
   async #peek(secret: string, owner: string): Promise<PeekAnswer> {
     const { nodes } = this.#options
     for (let attempt = 1; ; attempt++) {
-      if (nodes.isGone(owner)) throw lost('the node that owned it is gone')
+      if (nodes.isGone(owner)) return this.#options.departures.lastWord(secret, owner)
       try {
         return (await nodes.request(owner, 'peek', { secret } satisfies Named, peekMs)) as PeekAnswer
       } catch (error) {
         // Silence is a suspicion, and nothing has happened yet.
-        if (attempt === peekTries) throw unavailable('the node that owns the session does not answer', error)
+        if (attempt < peekTries) continue
+        const comeAgainMs = untilVerdict(nodes, owner)
+        throw unavailable('the node that owns the session does not answer', error, comeAgainMs)
       }
     }
   }

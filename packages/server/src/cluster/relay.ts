@@ -16,7 +16,7 @@ import type { Identity, ServerSession } from '../client-session.js'
 import type { Metrics } from '../metrics.js'
 import type { Sessions } from '../sessions.js'
 import type { Bounds } from './bounds.js'
-import { maxHops, type Departures } from './departures.js'
+import { maxHops, untilVerdict, type Departures } from './departures.js'
 import type { Handover, NotHere } from './handover.js'
 import {
   packEncoded,
@@ -162,8 +162,9 @@ export class Relay {
     try {
       for (let hop = 0; hop <= maxHops; hop++) {
         const owner = asked.node
-        if (nodes.isGone(owner)) throw new EverwireError('unknown-session', 'the node that owned it is gone')
-        const answer = await this.#ask<Result>(owner, kind, question, timeoutMs)
+        const answer = nodes.isGone(owner)
+          ? departures.lastWord(question.secret, owner)
+          : await this.#ask<Result>(owner, kind, question, timeoutMs)
         if ('moved' in answer) {
           const to = answer.moved === nodeId ? this.#onward(question.secret) : answer.moved
           departures.heard([question.secret, to, 0], owner)
@@ -205,7 +206,11 @@ export class Relay {
       return (await this.#options.nodes.request(owner, kind, question, timeoutMs)) as Answer<Result> & object
     } catch (cause) {
       // Silence is a suspicion: until the node is known to be dead, the client asks again.
-      throw new EverwireError('node-unavailable', 'the node that owns the session does not answer', { cause })
+      const retryAfterMs = untilVerdict(this.#options.nodes, owner)
+      throw new EverwireError('node-unavailable', 'the node that owns the session does not answer', {
+        cause,
+        retryAfterMs,
+      })
     }
   }
 

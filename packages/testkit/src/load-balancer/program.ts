@@ -1,11 +1,6 @@
-import { spawn, type ChildProcess } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { connect } from 'node:net'
-import { createInterface } from 'node:readline'
-import { poll } from '../nats-server/poll.js'
-
-/** Thrown when another process took a port between choosing it and listening on it. */
-export class PortTaken extends Error {}
+import { createChildProgram } from '../child-program.js'
+import { poll } from '../poll.js'
 
 /** A real proxy in a process of its own, through starts and deaths, always on the same port. */
 export interface ProxyProgram {
@@ -39,8 +34,6 @@ export interface ProgramOptions {
   clean(): Promise<void>
 }
 
-const keptLines = 200
-
 export function createProgram({
   name,
   env,
@@ -49,81 +42,33 @@ export function createProgram({
   ready = async () => true,
   clean,
 }: ProgramOptions): ProxyProgram {
-  const lines: string[] = []
-  let child: ChildProcess | undefined
-  let ended = Promise.resolve()
-
-  const launch = () => {
-    const launched = spawn(find(name, env), args, { stdio: ['ignore', 'ignore', 'pipe'] })
-    child = launched
-    const guard = guardOf(launched)
-    createInterface(launched.stderr!).on('line', (line) => {
-      lines.push(line)
-      if (lines.length > keptLines) lines.shift()
-    })
-    ended = new Promise((resolve) => {
-      const gone = (line: string) => {
-        lines.push(line)
-        if (child === launched) child = undefined
-        guard?.kill('SIGKILL')
-        resolve()
-      }
-      launched.once('error', (error: NodeJS.ErrnoException) =>
-        gone(
-          error.code === 'ENOENT'
-            ? `there is no ${name}: install it, or say where it is by ${env}`
-            : String(error),
-        ),
-      )
-      // `close` and not `exit`: the log is complete then.
-      launched.once('close', (code, signal) => gone(`ended: ${signal ?? `code ${code}`}`))
-    })
-  }
-
-  const kill = async () => {
-    child?.kill('SIGKILL')
-    await ended
-  }
-
+  const program = createChildProgram({ name, env, args })
   return {
     name,
     port,
     url: `http://127.0.0.1:${port}`,
     get running() {
-      return child !== undefined
+      return program.pid !== undefined
     },
-    log: () => lines,
+    log: () => program.lines,
     async start() {
-      if (child) throw new Error(`${name} runs already: kill() it first`)
-      lines.length = 0
-      launch()
+      program.launch()
       await poll(
         async () => {
-          if (!child) {
-            const log = lines.join('\n')
-            throw /address already in use/i.test(log)
-              ? new PortTaken(log)
-              : new Error(`${name} ended:\n${log}`)
-          }
+          program.assertRunning()
           return (await listens(port)) && (await ready())
         },
-        () => `${name} listening. It wrote:\n${lines.join('\n')}`,
+        () => `${name} listening. It wrote:\n${program.lines.join('\n')}`,
       )
     },
-    kill,
-    pause: () => void child?.kill('SIGSTOP'),
-    resume: () => void child?.kill('SIGCONT'),
+    kill: () => program.kill(),
+    pause: () => program.signal('SIGSTOP'),
+    resume: () => program.signal('SIGCONT'),
     async stop() {
-      await kill()
+      await program.kill()
       await clean()
     },
   }
-}
-
-function find(name: string, env: string): string {
-  // Debian keeps servers in sbin, which is not on every user's PATH.
-  const inSbin = `/usr/sbin/${name}`
-  return process.env[env] || (existsSync(inSbin) ? inSbin : name)
 }
 
 const listens = (port: number): Promise<boolean> =>
@@ -135,14 +80,3 @@ const listens = (port: number): Promise<boolean> =>
       resolve(true)
     })
   })
-
-/** Ends a program whose test was killed: it lives as long as the pipe that this process holds, however that ends. */
-function guardOf({ pid }: ChildProcess): ChildProcess | undefined {
-  if (pid === undefined) return undefined
-  const guard = spawn('sh', ['-c', 'cat >/dev/null; kill -KILL "$0"', `${pid}`], {
-    stdio: ['pipe', 'ignore', 'ignore'],
-  })
-  guard.on('error', () => {})
-  guard.unref()
-  return guard
-}

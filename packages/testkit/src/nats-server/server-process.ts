@@ -1,7 +1,6 @@
-import { spawn, type ChildProcess } from 'node:child_process'
-import { createInterface } from 'node:readline'
 import { systemClock } from '@everwire/core'
-import { poll } from './poll.js'
+import { createChildProgram } from '../child-program.js'
+import { poll } from '../poll.js'
 
 export interface ServerProcessOptions {
   name: string
@@ -10,9 +9,6 @@ export interface ServerProcessOptions {
   monitorPort: number
   storeDir: string
 }
-
-/** Thrown when another process took a port between choosing it and starting on it. */
-export class PortTaken extends Error {}
 
 /** One nats-server, through starts and deaths, always on the same ports and store. */
 export interface ServerProcess {
@@ -41,37 +37,18 @@ export interface ServerProcess {
   resume(): void
 }
 
-const keptLines = 200
 const orderlyMs = 5_000
 
 export function createServerProcess(options: ServerProcessOptions): ServerProcess {
   const { name, configFile, port, monitorPort, storeDir } = options
   const monitorUrl = `http://127.0.0.1:${monitorPort}`
-  const lines: string[] = []
-  let child: ChildProcess | undefined
-  let ended = Promise.resolve()
-
-  const launch = () => {
-    const launched = spawn(command(), ['-c', configFile], { stdio: ['ignore', 'ignore', 'pipe'] })
-    child = launched
-    const guard = guardOf(launched)
-    const output = createInterface(launched.stderr!)
-    output.on('line', (line) => {
-      lines.push(line)
-      if (lines.length > keptLines) lines.shift()
-    })
-    ended = new Promise((resolve) => {
-      const gone = (line: string) => {
-        lines.push(line)
-        if (child === launched) child = undefined
-        guard?.kill('SIGKILL')
-        resolve()
-      }
-      launched.once('error', (error) => gone(explain(error)))
-      // `close` and not `exit`: the log is complete then.
-      launched.once('close', (code, signal) => gone(`ended: ${signal ?? `code ${code}`}`))
-    })
-  }
+  const program = createChildProgram({
+    name: 'nats-server',
+    label: name,
+    needed: 'nats-server 2.9.10 or newer',
+    env: 'NATS_SERVER_PATH',
+    args: ['-c', configFile],
+  })
 
   const monitor = async (path: string): Promise<unknown> => {
     try {
@@ -82,34 +59,21 @@ export function createServerProcess(options: ServerProcessOptions): ServerProces
     }
   }
 
-  const kill = async (signal: NodeJS.Signals = 'SIGKILL') => {
-    child?.kill(signal)
-    await ended
-  }
-
   const stop = async () => {
-    child?.kill('SIGCONT')
-    child?.kill('SIGTERM')
-    const cancel = systemClock.after(orderlyMs, () => void child?.kill('SIGKILL'))
-    await ended
+    program.signal('SIGCONT')
+    const cancel = systemClock.after(orderlyMs, () => program.signal('SIGKILL'))
+    await program.kill('SIGTERM')
     cancel()
   }
 
   const start = async () => {
-    if (child) throw new Error(`${name} runs already: stop() or kill() it first`)
-    lines.length = 0
-    launch()
+    program.launch()
     await poll(
       async () => {
-        if (!child) {
-          const log = lines.join('\n')
-          throw log.includes('address already in use')
-            ? new PortTaken(log)
-            : new Error(`${name} ended:\n${log}`)
-        }
+        program.assertRunning()
         return ((await monitor('/healthz')) as { status?: string } | undefined)?.status === 'ok'
       },
-      () => `${name} ready. It wrote:\n${lines.join('\n')}`,
+      () => `${name} ready. It wrote:\n${program.lines.join('\n')}`,
     )
   }
 
@@ -119,39 +83,21 @@ export function createServerProcess(options: ServerProcessOptions): ServerProces
     monitorUrl,
     storeDir,
     get pid() {
-      return child?.pid
+      return program.pid
     },
     get running() {
-      return child !== undefined
+      return program.pid !== undefined
     },
-    log: () => lines,
+    log: () => program.lines,
     monitor,
-    kill,
+    kill: (signal) => program.kill(signal),
     stop,
     start,
     async restart() {
       await stop()
       await start()
     },
-    pause: () => void child?.kill('SIGSTOP'),
-    resume: () => void child?.kill('SIGCONT'),
+    pause: () => program.signal('SIGSTOP'),
+    resume: () => program.signal('SIGCONT'),
   }
 }
-
-/** Ends a server whose test was killed: it lives as long as the pipe that this process holds, however that ends. */
-function guardOf({ pid }: ChildProcess): ChildProcess | undefined {
-  if (pid === undefined) return undefined
-  const guard = spawn('sh', ['-c', 'cat >/dev/null; kill -KILL "$0"', `${pid}`], {
-    stdio: ['pipe', 'ignore', 'ignore'],
-  })
-  guard.on('error', () => {})
-  guard.unref()
-  return guard
-}
-
-const command = () => process.env.NATS_SERVER_PATH || 'nats-server'
-
-const explain = (error: NodeJS.ErrnoException) =>
-  error.code === 'ENOENT'
-    ? `there is no ${command()}: install nats-server 2.9.10 or newer, or say where it is by NATS_SERVER_PATH`
-    : String(error)

@@ -1,0 +1,108 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+
+/** Thrown when another process took a port between choosing it and starting on it. */
+export class PortTaken extends Error {}
+
+export interface ChildProgramOptions {
+  /** Its name on the PATH. */
+  name: string
+  /** What it is called in messages. @default its name */
+  label?: string
+  /** What is to be installed where it is missing. @default its name */
+  needed?: string
+  /** Environment variable with its path. */
+  env: string
+  args: readonly string[]
+}
+
+/** A real program in a process of its own, through starts and deaths; it never outlives this process. */
+export interface ChildProgram {
+  readonly pid: number | undefined
+  /** The last lines that it wrote. */
+  readonly lines: readonly string[]
+  /** Starts it. @throws when it runs */
+  launch(): void
+  /** @throws what it wrote, when it has ended; PortTaken when that is why */
+  assertRunning(): void
+  signal(signal: NodeJS.Signals): void
+  /** Resolves once it is dead. @param signal default SIGKILL */
+  kill(signal?: NodeJS.Signals): Promise<void>
+}
+
+const keptLines = 200
+
+export function createChildProgram({
+  name,
+  env,
+  args,
+  label = name,
+  needed = name,
+}: ChildProgramOptions): ChildProgram {
+  const lines: string[] = []
+  let child: ChildProcess | undefined
+  let ended = Promise.resolve()
+
+  return {
+    get pid() {
+      return child?.pid
+    },
+    lines,
+    launch() {
+      if (child) throw new Error(`${label} runs already: end it first`)
+      lines.length = 0
+      const launched = spawn(find(name, env), args, { stdio: ['ignore', 'ignore', 'pipe'] })
+      child = launched
+      const guard = guardOf(launched)
+      createInterface(launched.stderr!).on('line', (line) => {
+        lines.push(line)
+        if (lines.length > keptLines) lines.shift()
+      })
+      ended = new Promise((resolve) => {
+        const gone = (line: string) => {
+          lines.push(line)
+          if (child === launched) child = undefined
+          guard?.kill('SIGKILL')
+          resolve()
+        }
+        launched.once('error', (error: NodeJS.ErrnoException) =>
+          gone(
+            error.code === 'ENOENT'
+              ? `there is no ${process.env[env] || name}: install ${needed}, or say where it is by ${env}`
+              : String(error),
+          ),
+        )
+        // `close` and not `exit`: the log is complete then.
+        launched.once('close', (code, signal) => gone(`ended: ${signal ?? `code ${code}`}`))
+      })
+    },
+    assertRunning() {
+      if (child) return
+      const log = lines.join('\n')
+      throw /address already in use/i.test(log) ? new PortTaken(log) : new Error(`${label} ended:\n${log}`)
+    },
+    signal: (signal) => void child?.kill(signal),
+    async kill(signal = 'SIGKILL') {
+      child?.kill(signal)
+      await ended
+    },
+  }
+}
+
+function find(name: string, env: string): string {
+  // Debian keeps servers in sbin, which is not on every user's PATH.
+  const inSbin = `/usr/sbin/${name}`
+  return process.env[env] || (existsSync(inSbin) ? inSbin : name)
+}
+
+/** Ends a program whose test was killed: it lives as long as the pipe that this process holds, however that ends. */
+function guardOf({ pid }: ChildProcess): ChildProcess | undefined {
+  if (pid === undefined) return undefined
+  const guard = spawn('sh', ['-c', 'cat >/dev/null; kill -KILL "$0"', `${pid}`], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+  })
+  guard.on('error', () => {})
+  guard.unref()
+  return guard
+}
