@@ -20,7 +20,11 @@ for (const [weather, what] of Object.entries(weathers))
         if (violations.length > 0) throw new Error(violations.slice(0, 5).join('\n'))
       }),
       // A slow machine tries less.
-      { numRuns, interruptAfterTimeLimit: Number(process.env.EVERWIRE_LIMIT_MS ?? 15_000), ...(seed === undefined ? {} : { seed }) },
+      {
+        numRuns,
+        interruptAfterTimeLimit: Number(process.env.EVERWIRE_LIMIT_MS ?? 15_000),
+        ...(seed === undefined ? {} : { seed }),
+      },
     )
     t.comment(`seed ${result.seed}`)
     t.notOk(
