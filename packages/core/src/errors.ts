@@ -67,7 +67,7 @@ export type ErrorCode = keyof typeof codes | `app:${string}`
 
 export interface EverwireErrorOptions {
   cause?: unknown
-  /** Milliseconds to wait at least before another try. */
+  /** Milliseconds to wait at least before another try; rounded up, as frames carry whole numbers. */
   retryAfterMs?: number
 }
 
@@ -83,7 +83,7 @@ export class EverwireError extends Error {
       options.cause === undefined ? undefined : { cause: options.cause },
     )
     this.code = code
-    this.retryAfterMs = options.retryAfterMs
+    this.retryAfterMs = options.retryAfterMs === undefined ? undefined : Math.ceil(options.retryAfterMs)
   }
 }
 

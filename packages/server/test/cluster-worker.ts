@@ -13,6 +13,8 @@ const app = Fastify({
 await app.register(everwire, {
   transports: [{ name: 'none', register: () => {} }],
   authenticate: () => ({ userId: null }),
+  // Of more than it has descriptors for it would warn too.
+  maxSessions: 100,
   bus: process.env.SHARED_BUS ? { ...bus, name: 'shared' } : bus,
 })
 await app.listen({ port: 0, host: '127.0.0.1' })

@@ -66,7 +66,7 @@ export interface World {
 export const resumeWindowMs = 20_000
 
 /** Numbers from 0 to 1 that a seed decides (mulberry32). */
-export function createRandom(seed: number): () => number {
+function createRandom(seed: number): () => number {
   let state = seed >>> 0
   return () => {
     state = (state + 0x6d2b79f5) >>> 0
@@ -578,8 +578,9 @@ export function createRawClient({
   }
 
   const welcomed = (attempt: Attempt, welcome: Welcome) => {
-    if (attempt !== current) return attempt.cut('both')
+    // Also of one that was given up: what it still brings is counted from here.
     attempt.last = welcome.from - 1
+    if (attempt !== current) return attempt.cut('both')
     // The id may change, the secret never does.
     attempt.secret ??= welcome.session.split('.')[1]
     if (attempt.welcomed) {
