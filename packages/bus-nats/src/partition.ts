@@ -65,7 +65,8 @@ interface Stored {
 /** Messages that are asked for one by one, before a consumer is worth its three round trips. */
 const walkLength = 12
 const followersAtOnce = 32
-const confirmMs = 250
+const confirmMs = 3_000
+const confirmEveryMs = 250
 const consumerIdleMs = 15_000
 const fetchMs = 5_000
 const fetchMessages = 500
@@ -338,14 +339,20 @@ export class Partition {
 
   /** Whether the stream has lost what it had: compared with what was known of it. */
   async #wentBack({ state }: StreamInfo, doubted: boolean): Promise<boolean> {
-    const witness = this.#witness
-    if (state.last_seq < this.#known) {
-      // A leader that has just been chosen may be behind for a moment.
-      const known = this.#known
-      await this.#options.connection.sleep(confirmMs)
-      return (await this.#info()).state.last_seq < known
+    const { connection, clock } = this.#options
+    const known = this.#known
+    const deadline = clock.now() + confirmMs
+    let last = state.last_seq
+    // A leader that has just been chosen is behind for a while, on a busy machine for seconds.
+    while (last < known) {
+      if (clock.now() >= deadline) return true
+      await connection.sleep(confirmEveryMs)
+      last = (await this.#info()).state.last_seq
     }
-    if (!doubted || !witness || witness.sequence < state.first_seq) return false
+    // Or it has gone back, and has come as far again meanwhile: then what stands there is another message.
+    const isDoubtful = doubted || state.last_seq < known
+    const witness = this.#witness
+    if (!isDoubtful || !witness || witness.sequence < state.first_seq) return false
     const message = await this.#ask({ seq: witness.sequence })
     if (!message) return false
     return message.subject !== witness.subject || headerOf(message, idHeader) !== witness.id
