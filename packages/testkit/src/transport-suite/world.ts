@@ -73,7 +73,7 @@ export async function createWorld(
       {
         authenticate: ({ token }) => ({ userId: token ?? null }),
         ...(makeBus ? { bus: makeBus() } : {}),
-        // As many as any machine has descriptors for: the server warns of more.
+        // Within the usual limit of descriptors: the server warns where it is not.
         maxSessions: 500,
         ...options,
       },
