@@ -14,7 +14,14 @@ import {
   type Frame,
 } from '@everwire/core'
 import { Channel, type ChannelHost } from './channel.js'
-import { Connector, type Attempt, type ConnectionState } from './connector.js'
+import type {
+  CarriedSession,
+  Carrier,
+  CarrierStats,
+  ConnectionState,
+  Explanation,
+} from './carrier.js'
+import { Connector } from './connector.js'
 import { Emitter, type Off } from './emitter.js'
 import { Operations } from './operations.js'
 
@@ -61,25 +68,7 @@ export type ClientEvents = {
   stale: (change: { stale: boolean }) => void
 }
 
-/** Which transport, since when, and why not a better one. */
-export interface Explanation {
-  state: ConnectionState
-  transport: string | undefined
-  /** Milliseconds since this link attached. */
-  upMs: number | undefined
-  /** The latest attempts, oldest first. */
-  attempts: readonly Attempt[]
-  /** The same in one sentence. */
-  sentence: string
-}
-
-export interface ClientStats {
-  /** Session frames received and sent in this session. */
-  received: number
-  sent: number
-  /** Sessions opened, and times that a session went on over another link. */
-  sessions: number
-  resumes: number
+export interface ClientStats extends CarrierStats {
   /** Operations without an answer. */
   open: number
 }
@@ -132,7 +121,8 @@ export function createClient(options: ClientOptions): Client {
   const idPrefix = randomBase32(12)
   let ids = 0
 
-  const connector = new Connector(
+  let session: CarriedSession | undefined
+  const carrier: Carrier = new Connector(
     {
       url: resolveUrl(options.url),
       transports,
@@ -155,16 +145,16 @@ export function createClient(options: ClientOptions): Client {
           operations.close(error?.code ?? 'closed', error?.message ?? '')
           for (const channel of channels.values()) channel.close(error ?? new EverwireError('closed'))
         }
-        events.emit('state', { state, transport: connector.transport, ...(error ? { error } : {}) })
+        events.emit('state', { state, transport: carrier.transport, ...(error ? { error } : {}) })
       },
-      began: (session, welcome) => {
-        ready = true
+      began: (begun, limits) => {
+        session = begun
         // Channels first: what is published then is seen by its own publisher too.
         for (const channel of channels.values()) channel.begin()
-        operations.begin(session, welcome)
+        operations.begin(begun, limits)
       },
       lost: () => {
-        ready = false
+        session = undefined
         for (const channel of channels.values()) channel.lost()
         operations.lost()
       },
@@ -177,10 +167,9 @@ export function createClient(options: ClientOptions): Client {
       },
     },
   )
-  let ready = false
 
   const answer = async (name: string, frame: Frame, number: number) => {
-    const { session } = connector
+    const asked = session
     const reply = await (async () => {
       const method = methods.get(name)
       if (!method) throw new EverwireError('unknown-method', `the client has no method ${name}`)
@@ -191,10 +180,10 @@ export function createClient(options: ClientOptions): Client {
       return encodeFrame(['err', number, codeOf(error), message])
     })
     // An answer belongs to the session that was asked.
-    if (session && !session.ended) session.send(reply)
+    if (asked && !asked.ended) asked.send(reply)
   }
 
-  const wake = () => connector.connect()
+  const wake = () => carrier.connect()
   const request: Client['request'] = async (method, input, { timeoutMs = requestTimeoutMs } = {}) => {
     const { data, binary } = encodeData(input)
     wake()
@@ -206,7 +195,7 @@ export function createClient(options: ClientOptions): Client {
   const host: ChannelHost = {
     publishTimeoutMs,
     get ready() {
-      return ready
+      return session !== undefined
     },
     wake,
     run: (frame, runOptions) => operations.run(frame, runOptions),
@@ -218,19 +207,19 @@ export function createClient(options: ClientOptions): Client {
 
   return {
     get state() {
-      return connector.state
+      return carrier.state
     },
     get transport() {
-      return connector.transport
+      return carrier.transport
     },
     get stale() {
-      return connector.stale
+      return carrier.stale
     },
     get userId() {
-      return connector.welcome?.userId
+      return carrier.userId
     },
     connect: wake,
-    close: () => connector.close(),
+    close: () => carrier.close(),
     channel(name) {
       assertChannelName(name)
       let channel = channels.get(name)
@@ -243,23 +232,11 @@ export function createClient(options: ClientOptions): Client {
       methods.set(name, method)
       return () => methods.delete(name)
     },
-    switchTo: (transport) => connector.switchTo(transport),
-    ping: () => connector.ping(),
+    switchTo: (transport) => carrier.switchTo(transport),
+    ping: () => carrier.ping(),
     on: (event, listener) => events.on(event, listener),
-    explain() {
-      const { state, transport, upMs, attempts } = connector
-      return { state, transport, upMs, attempts: [...attempts], sentence: sentence(connector, transports) }
-    },
-    stats() {
-      const { session, sessions, resumes } = connector
-      return {
-        received: session?.received ?? 0,
-        sent: session?.sent ?? 0,
-        sessions,
-        resumes,
-        open: operations.size,
-      }
-    },
+    explain: () => carrier.explain(),
+    stats: () => ({ ...carrier.stats(), open: operations.size }),
   }
 }
 
@@ -271,22 +248,4 @@ function resolveUrl(url: string): string {
       `createClient: url must be absolute outside a browser, as in https://example.com/everwire: ${url}`,
     )
   return new URL(url, location?.href).href.replace(/\/+$/, '')
-}
-
-function sentence({ state, transport, attempts }: Connector, transports: readonly ClientTransport[]): string {
-  if (transport === undefined) {
-    const last = attempts.at(-1)
-    return last && !last.ok ? `${state}: ${last.transport} failed, ${last.reason}` : state
-  }
-  const better = transports.slice(
-    0,
-    transports.findIndex(({ name }) => name === transport),
-  )
-  if (better.length === 0) return `${transport}, the first choice`
-  const reasons = better.map((one) => {
-    if (!one.supported()) return `${one.name} is not supported here`
-    const failure = [...attempts].reverse().find((attempt) => attempt.transport === one.name && !attempt.ok)
-    return failure ? `${one.name} failed: ${failure.reason}` : `${one.name} was not tried`
-  })
-  return `${transport}, because ${reasons.join('; ')}`
 }

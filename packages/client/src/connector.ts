@@ -25,19 +25,15 @@ import {
   type TransportOffer,
   type Welcome,
 } from '@everwire/core'
+import type {
+  Attempt,
+  Carrier,
+  CarrierHandler,
+  CarrierStats,
+  ConnectionState,
+  Explanation,
+} from './carrier.js'
 import { createUplink, type Uplink } from './uplink.js'
-
-export type ConnectionState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed'
-
-/** One try of one transport, and what became of it. */
-export interface Attempt {
-  transport: string
-  /** Milliseconds since 1970. */
-  at: number
-  ok: boolean
-  code?: ErrorCode
-  reason: string
-}
 
 export interface ConnectorOptions {
   url: string
@@ -56,17 +52,6 @@ export interface ConnectorOptions {
   queueBytes: number
 }
 
-export interface ConnectorHandler {
-  state(state: ConnectionState, error?: EverwireError): void
-  /** A new session began; frames may be sent to it. */
-  began(session: Session, welcome: Welcome): void
-  /** The session is gone with what it had not answered. */
-  lost(): void
-  frame(frame: Frame, number: number): void
-  /** The node is cut off from the others, or is joined to them again. */
-  stale(isStale: boolean): void
-}
-
 /** A link that is being opened, or is attached. */
 interface Way {
   transport: ClientTransport
@@ -83,9 +68,9 @@ interface Way {
 const maxAttempts = 20
 
 /** Keeps a session attached: chooses a transport, attaches, falls back, comes back, and goes up again. */
-export class Connector {
+export class Connector implements Carrier {
   readonly #options: ConnectorOptions
-  readonly #handler: ConnectorHandler
+  readonly #handler: CarrierHandler
   #state: ConnectionState = 'idle'
   #session: Session | undefined
   #sessionId: string | undefined
@@ -105,11 +90,11 @@ export class Connector {
   #stale = false
   /** The session has moved: the next attach need not wait. */
   #sentAway = false
-  readonly attempts: Attempt[] = []
-  resumes = 0
-  sessions = 0
+  readonly #attempts: Attempt[] = []
+  #resumes = 0
+  #sessions = 0
 
-  constructor(options: ConnectorOptions, handler: ConnectorHandler) {
+  constructor(options: ConnectorOptions, handler: CarrierHandler) {
     this.#options = options
     this.#handler = handler
   }
@@ -117,14 +102,8 @@ export class Connector {
   get state(): ConnectionState {
     return this.#state
   }
-  get session(): Session | undefined {
-    return this.#session
-  }
-  get welcome(): Welcome | undefined {
-    return this.#welcome
-  }
-  get offers(): readonly TransportOffer[] {
-    return this.#offers
+  get userId(): string | null | undefined {
+    return this.#welcome?.userId
   }
   /** What others publish may not come now. */
   get stale(): boolean {
@@ -133,9 +112,30 @@ export class Connector {
   get transport(): string | undefined {
     return this.#current?.transport.name
   }
-  /** Milliseconds since the link at hand attached. */
-  get upMs(): number | undefined {
+  get #upMs(): number | undefined {
     return this.#current && this.#options.clock.now() - this.#current.since
+  }
+
+  explain(): Explanation {
+    const { transports } = this.#options
+    return {
+      state: this.#state,
+      transport: this.transport,
+      upMs: this.#upMs,
+      transports: transports.map(({ name }) => ({ name, use: 'possible', reason: '' })),
+      attempts: [...this.#attempts],
+      sentence: sentence(this.#state, this.transport, this.#attempts, transports),
+    }
+  }
+
+  stats(): CarrierStats {
+    const session = this.#session
+    return {
+      received: session?.received ?? 0,
+      sent: session?.sent ?? 0,
+      sessions: this.#sessions,
+      resumes: this.#resumes,
+    }
   }
 
   connect(): void {
@@ -309,8 +309,8 @@ export class Connector {
     this.#welcome = { ...this.#welcome, ...welcome }
     this.#sessionId = this.#welcome.session
     this.#offers = this.#welcome.transports
-    if (fresh) this.sessions++
-    else this.resumes++
+    if (fresh) this.#sessions++
+    else this.#resumes++
     way.uplink.start(applied + 1)
     session.bind(way.link, { receiveFrom: from, sendFrom: applied + 1 })
     old?.uplink.stop()
@@ -340,7 +340,7 @@ export class Connector {
   #moved(id: string | undefined): void {
     if (typeof id === 'string') this.#sessionId = id
     // Not for a server that does nothing else.
-    this.#sentAway = (this.upMs ?? 0) >= this.#options.backoffMs
+    this.#sentAway = (this.#upMs ?? 0) >= this.#options.backoffMs
   }
 
   #setStale(isStale: boolean): void {
@@ -555,14 +555,14 @@ export class Connector {
   }
 
   #note(transport: ClientTransport, error?: EverwireError): void {
-    this.attempts.push({
+    this.#attempts.push({
       transport: transport.name,
       at: Date.now(),
       ok: !error,
       reason: error ? error.message : 'attached',
       ...(error ? { code: codeOf(error) } : {}),
     })
-    if (this.attempts.length > maxAttempts) this.attempts.shift()
+    if (this.#attempts.length > maxAttempts) this.#attempts.shift()
   }
 
   #enter(state: ConnectionState, error?: EverwireError, moved = false): void {
@@ -594,3 +594,26 @@ function fail(way: Way, error: EverwireError): void {
 const idleLink: Link = { transport: '', bufferedBytes: 0, send: () => true, close() {} }
 
 const unusedUplink: Uplink = { start() {}, send: () => true, stop() {} }
+
+function sentence(
+  state: ConnectionState,
+  transport: string | undefined,
+  attempts: readonly Attempt[],
+  transports: readonly ClientTransport[],
+): string {
+  if (transport === undefined) {
+    const last = attempts.at(-1)
+    return last && !last.ok ? `${state}: ${last.transport} failed, ${last.reason}` : state
+  }
+  const better = transports.slice(
+    0,
+    transports.findIndex(({ name }) => name === transport),
+  )
+  if (better.length === 0) return `${transport}, the first choice`
+  const reasons = better.map((one) => {
+    if (!one.supported()) return `${one.name} is not supported here`
+    const failure = [...attempts].reverse().find((attempt) => attempt.transport === one.name && !attempt.ok)
+    return failure ? `${one.name} failed: ${failure.reason}` : `${one.name} was not tried`
+  })
+  return `${transport}, because ${reasons.join('; ')}`
+}

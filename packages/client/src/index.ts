@@ -6,8 +6,7 @@ export {
   type ClientMethod,
   type ClientOptions,
   type ClientStats,
-  type Explanation,
 } from './client.js'
-export type { Attempt, ConnectionState } from './connector.js'
+export type { Attempt, CarrierStats, ConnectionState, Explanation, TransportVerdict } from './carrier.js'
 export type { Off } from './emitter.js'
 export { EverwireError, type ErrorCode, type Fetch } from '@everwire/core'

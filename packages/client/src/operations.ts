@@ -6,8 +6,8 @@ import {
   type EncodedFrame,
   type ErrorCode,
   type Frame,
-  type Session,
 } from '@everwire/core'
+import type { CarriedSession } from './carrier.js'
 
 /** Something asked of the server, which gets exactly one answer. */
 interface Operation {
@@ -45,7 +45,7 @@ export class Operations {
   readonly #open = new Set<Operation>()
   readonly #byNumber = new Map<number, Operation>()
   #bytes = 0
-  #session: Session | undefined
+  #session: CarriedSession | undefined
   #frameBytes = Number.POSITIVE_INFINITY
   #dedupWindowMs = Number.POSITIVE_INFINITY
 
@@ -94,7 +94,7 @@ export class Operations {
 
   /** A new session began: what is open goes to it, in order. */
   begin(
-    session: Session,
+    session: CarriedSession,
     { frameBytes, dedupWindowMs }: { frameBytes: number; dedupWindowMs: number },
   ): void {
     this.#session = session
