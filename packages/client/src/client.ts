@@ -14,15 +14,10 @@ import {
   type Frame,
 } from '@everwire/core'
 import { Channel, type ChannelHost } from './channel.js'
-import type {
-  CarriedSession,
-  Carrier,
-  CarrierStats,
-  ConnectionState,
-  Explanation,
-} from './carrier.js'
-import { Connector } from './connector.js'
+import type { CarriedSession, Carrier, CarrierStats, ConnectionState, Explanation } from './carrier.js'
+import { createConnector } from './connector.js'
 import { Emitter, type Off } from './emitter.js'
+import type { TransportMemory } from './negotiator.js'
 import { Operations } from './operations.js'
 
 export interface ClientOptions {
@@ -38,6 +33,12 @@ export interface ClientOptions {
   fetch?: typeof globalThis.fetch
   /** An attempt must be welcomed within this; it doubles with each round that fails. @default 2000 */
   linkTimeoutMs?: number
+  /** The next transport is tried beside one that has not answered for so long. @default 1000 */
+  staggerMs?: number
+  /** Where it is kept which transports work; false for nowhere. @default localStorage in a page, else nowhere */
+  memory?: TransportMemory | false
+  /** How long that counts. @default 86400000 */
+  memoryMs?: number
   /** First ceiling of the full-jitter backoff. @default 500 */
   backoffMs?: number
   /** Highest ceiling of the backoff. @default 20000 */
@@ -72,8 +73,6 @@ export interface ClientStats extends CarrierStats {
   /** Operations without an answer. */
   open: number
 }
-
-const maxUplinkFrames = defaults.uplinkFrames
 
 export interface Client {
   readonly state: ConnectionState
@@ -122,20 +121,22 @@ export function createClient(options: ClientOptions): Client {
   let ids = 0
 
   let session: CarriedSession | undefined
-  const carrier: Carrier = new Connector(
+  const carrier: Carrier = createConnector(
     {
       url: resolveUrl(options.url),
       transports,
       clock,
       fetch: (options.fetch ?? globalThis.fetch.bind(globalThis)) as Fetch,
       random,
-      headers: () => headers,
+      headers,
       getToken,
+      memory: options.memory === false ? undefined : (options.memory ?? pageStorage()),
+      memoryMs: options.memoryMs ?? defaults.memoryMs,
       linkTimeoutMs: options.linkTimeoutMs ?? defaults.linkTimeoutMs,
+      staggerMs: options.staggerMs ?? defaults.staggerMs,
       backoffMs: options.backoffMs ?? defaults.backoffMs,
       maxBackoffMs: options.maxBackoffMs ?? defaults.maxBackoffMs,
-      upgradeIntervalMs: options.upgradeIntervalMs ?? 30_000,
-      uplinkFrames: maxUplinkFrames,
+      upgradeIntervalMs: options.upgradeIntervalMs ?? defaults.upgradeIntervalMs,
       queueSize,
       queueBytes,
     },
@@ -248,4 +249,15 @@ function resolveUrl(url: string): string {
       `createClient: url must be absolute outside a browser, as in https://example.com/everwire: ${url}`,
     )
   return new URL(url, location?.href).href.replace(/\/+$/, '')
+}
+
+/** A page's own storage, where there is one that may be used. */
+function pageStorage(): TransportMemory | undefined {
+  const page = globalThis as { document?: unknown; localStorage?: TransportMemory }
+  try {
+    // Node has one too, which warns of being used.
+    return page.document ? page.localStorage : undefined
+  } catch {
+    return undefined
+  }
 }

@@ -14,40 +14,32 @@ import {
   type Cancel,
   type ClientHandshake,
   type ClientTransport,
-  type Clock,
-  type EncodedFrame,
   type ErrorCode,
   type Fetch,
   type Frame,
   type Heartbeat,
   type Link,
+  type LinkHandler,
   type Probe,
   type TransportOffer,
   type Welcome,
 } from '@everwire/core'
-import type {
-  Attempt,
-  Carrier,
-  CarrierHandler,
-  CarrierStats,
-  ConnectionState,
-  Explanation,
-} from './carrier.js'
-import { createUplink, type Uplink } from './uplink.js'
+import type { Attempt, Carrier, CarrierHandler, ConnectionState } from './carrier.js'
+import { explain } from './explain.js'
+import { createNegotiator, type NegotiatorOptions } from './negotiator.js'
+import { onPageEvents } from './page-events.js'
+import { race } from './race.js'
 
-export interface ConnectorOptions {
-  url: string
-  transports: readonly ClientTransport[]
-  clock: Clock
+export interface ConnectorOptions extends NegotiatorOptions {
   fetch: Fetch
   random: () => number
-  headers: () => Readonly<Record<string, string>>
+  headers: Readonly<Record<string, string>>
   getToken: (() => string | undefined | Promise<string | undefined>) | undefined
   linkTimeoutMs: number
+  staggerMs: number
   backoffMs: number
   maxBackoffMs: number
   upgradeIntervalMs: number
-  uplinkFrames: number
   queueSize: number
   queueBytes: number
 }
@@ -57,458 +49,408 @@ interface Way {
   transport: ClientTransport
   gen: number
   link: Link
-  uplink: Uplink
   /** Settles the attempt; missing once it is settled. */
   settle: ((error?: EverwireError) => void) | undefined
   since: number
+  /** A ping has come back. */
+  isProven: boolean
   /** Why this end closes it, where the code alone does not say. */
   failure?: EverwireError
 }
 
 const maxAttempts = 20
+/** A link that breaks sooner was no good. */
+const earlyMs = 5_000
+const tokenTimeoutMs = 10_000
 
-/** Keeps a session attached: chooses a transport, attaches, falls back, comes back, and goes up again. */
-export class Connector implements Carrier {
-  readonly #options: ConnectorOptions
-  readonly #handler: CarrierHandler
-  #state: ConnectionState = 'idle'
-  #session: Session | undefined
-  #sessionId: string | undefined
-  #welcome: Welcome | undefined
-  #token: string | undefined
-  #tokenKnown = false
-  #gen = 0
-  #current: Way | undefined
-  #opening = new Set<Way>()
-  #heartbeat: Heartbeat | undefined
-  #rounds = 0
-  #cancelRetry: Cancel = () => {}
-  #cancelUpgrade: Cancel = () => {}
-  #lastPing: { at: number; resolve(ms: number): void } | undefined
-  #switching: Promise<void> | undefined
-  #offers: readonly TransportOffer[] = []
-  #stale = false
+/** Keeps a session attached: has a transport chosen, attaches, falls back, comes back, and goes up again. */
+export function createConnector(options: ConnectorOptions, handler: CarrierHandler): Carrier {
+  const { url, transports, clock, fetch, random, headers, getToken } = options
+  const { linkTimeoutMs, backoffMs, maxBackoffMs } = options
+  const negotiator = createNegotiator(options)
+  const attempts: Attempt[] = []
+  const opening = new Set<Way>()
+  /** What failed in this round, and why: it is set back when another works. */
+  const failed = new Map<string, string>()
+  let state: ConnectionState = 'idle'
+  let session: Session | undefined
+  let sessionId: string | undefined
+  let welcome: Welcome | undefined
+  let token: string | undefined
+  let isTokenKnown = false
+  let isTokenFresh = false
+  let gen = 0
+  /** An attach without a session opens one; a second could leave the first behind. */
+  let mayOpenByAttach = true
+  let current: Way | undefined
+  let heartbeat: Heartbeat | undefined
+  let lastHeard = 0
+  let rounds = 0
+  let roundAt = 0
+  let inRound = false
+  let notBefore = 0
+  let cancelRetry: Cancel | undefined
+  let cancelUpgrade: Cancel = () => {}
+  let lastPing: { at: number; resolve(ms: number): void } | undefined
+  let switching: Promise<void> | undefined
+  let isStale = false
   /** The session has moved: the next attach need not wait. */
-  #sentAway = false
-  readonly #attempts: Attempt[] = []
-  #resumes = 0
-  #sessions = 0
+  let isSentAway = false
+  let isHidden = false
+  let sessions = 0
+  let resumes = 0
 
-  constructor(options: ConnectorOptions, handler: CarrierHandler) {
-    this.#options = options
-    this.#handler = handler
-  }
+  const isDone = () => state === 'closed' || session?.link !== undefined
+  const upMs = () => current && clock.now() - current.since
 
-  get state(): ConnectionState {
-    return this.#state
-  }
-  get userId(): string | null | undefined {
-    return this.#welcome?.userId
-  }
-  /** What others publish may not come now. */
-  get stale(): boolean {
-    return this.#stale
-  }
-  get transport(): string | undefined {
-    return this.#current?.transport.name
-  }
-  get #upMs(): number | undefined {
-    return this.#current && this.#options.clock.now() - this.#current.since
+  const enter = (to: ConnectionState, error?: EverwireError, isMoved = false) => {
+    if (state === to && !error && !isMoved) return
+    state = to
+    handler.state(to, error)
   }
 
-  explain(): Explanation {
-    const { transports } = this.#options
+  const note = (transport: ClientTransport, error?: EverwireError) => {
+    attempts.push({
+      transport: transport.name,
+      at: Date.now(),
+      ok: !error,
+      reason: error ? error.message : 'attached',
+      ...(error ? { code: codeOf(error) } : {}),
+    })
+    if (attempts.length > maxAttempts) attempts.shift()
+  }
+
+  const forget = () => {
+    session = sessionId = undefined
+    gen = 0
+    mayOpenByAttach = true
+  }
+
+  /** The session is gone: the next attach opens another. */
+  const lose = () => {
+    const lost = session
+    forget()
+    if (!lost) return
+    // What is under way would attach to a session that is gone.
+    for (const way of [...opening]) way.settle?.(new EverwireError('unknown-session', 'the session is lost'))
+    handler.lost()
+    lost.link?.close('unknown-session')
+  }
+
+  const close = (error = new EverwireError('closed', 'closed by the client')) => {
+    if (state === 'closed') return
+    cancelRetry?.()
+    cancelUpgrade()
+    offPage()
+    const ending = session
+    enter('closed', error)
+    for (const way of [...opening]) way.settle?.(new EverwireError('closed', 'closed by the client'))
+    heartbeat?.stop()
+    current = undefined
+    ending?.end('closed', 'by the client')
+    forget()
+  }
+
+  /** Comes back later: never faster than the backoff allows. */
+  const retry = (error: EverwireError) => {
+    if (isDone()) return
+    const { recovery } = codeInfo(error.code)
+    if (recovery === 'stop') return close(error)
+    let wait = isSentAway ? 0 : backoff(rounds++, { backoffMs, maxBackoffMs, random })
+    isSentAway = false
+    if (recovery === 'token') {
+      // The first new token is used at once; one that is refused too is the server's affair.
+      if (isTokenKnown && !isTokenFresh) wait = 0
+      isTokenFresh = true
+      isTokenKnown = false
+    }
+    notBefore = clock.now() + (error.retryAfterMs ?? 0)
+    enter('reconnecting', error)
+    again(wait)
+  }
+
+  const again = (wait: number) => {
+    if (isHidden || isDone()) return
+    cancelRetry?.()
+    cancelRetry = clock.after(Math.max(wait, notBefore - clock.now()), () => void round())
+  }
+
+  /** The link at hand is gone. */
+  const down = (error: EverwireError) => {
+    if (!current || state === 'closed') return
+    const { transport, since } = current
+    const lived = clock.now() - since
+    current = undefined
+    heartbeat?.stop()
+    cancelUpgrade()
+    const isCut = error.code === 'link-lost' && error.retryAfterMs === undefined
+    if (isCut) negotiator.fell(clock.now() - lastHeard)
+    if ((isCut || error.code === 'heartbeat-timeout') && lived < earlyMs && !isHidden)
+      negotiator.setBack(transport.name, `it opened, and broke after ${Math.round(lived)} ms`)
+    // Who connects only to break is no reason to come back faster.
+    if (lived >= Math.min(backoffMs * 2 ** rounds, maxBackoffMs)) {
+      rounds = 0
+      isTokenFresh = false
+    }
+    if (codeInfo(error.code).recovery === 'session') lose()
+    // Another attempt is under way, a switch for instance: it takes the session on, or comes back here.
+    if (opening.size === 0) retry(error)
+  }
+
+  /** A link is over: of an attempt, of the session at hand, or one that was left behind. */
+  const closed = (way: Way, error: EverwireError) => {
+    if (way.settle) return way.settle(error)
+    if (current !== way) return
+    session?.unbind(way.link)
+    const cause = way.failure ?? error
+    note(way.transport, cause)
+    down(cause)
+  }
+
+  /** Closes a link for a reason that may name a time to wait. */
+  const fail = (way: Way, error: EverwireError) => {
+    way.failure ??= error
+    way.link.close(error.code, error.message)
+  }
+
+  const setStale = (to: boolean) => {
+    if (isStale === to) return
+    isStale = to
+    handler.stale(to)
+  }
+
+  const heard = (kind: string | undefined) => {
+    lastHeard = clock.now()
+    heartbeat?.heard()
+    if (kind !== 'pong') return
+    if (current && !current.isProven) {
+      current.isProven = true
+      for (const [name, reason] of failed) negotiator.setBack(name, reason)
+      failed.clear()
+      negotiator.worked(current.transport.name)
+    }
+    lastPing?.resolve(clock.now() - lastPing.at)
+    lastPing = undefined
+  }
+
+  const begin = ({ ackFrames, ackBytes }: Welcome) =>
+    new Session(
+      // The queue above is the bound; on top come replies to the server, and what it has answered but not confirmed yet.
+      {
+        overflow: 'refuse',
+        outboxFrames: options.queueSize + defaults.outboxFrames,
+        outboxBytes: options.queueBytes + defaults.outboxBytes,
+        ackFrames,
+        ackBytes,
+      },
+      {
+        frame: handler.frame,
+        heard,
+        ended(code, reason) {
+          if (state === 'closed') return
+          lose()
+          down(new EverwireError(code, reason))
+        },
+      },
+    )
+
+  /**
+   * Takes over what the server says to have applied. That may be less than is confirmed already: a later answer of the
+   * uplink comes another way, and may be quicker.
+   * @returns false when the server counts otherwise; the session has ended then
+   */
+  const agree = (session: Session, { from, applied }: Welcome): boolean => {
+    if (from > session.received + 1)
+      session.end('numbering', `welcomed from ${from}, here it is ${session.received + 1}`)
+    else session.acknowledge(applied)
+    return !session.ended
+  }
+
+  const watch = ({ link }: Way, timeoutMs: number) => {
+    heartbeat?.stop()
+    heartbeat = createHeartbeat({
+      clock,
+      // Two beats may pass before silence is broken.
+      heartbeatMs: Math.min(welcome!.heartbeatMs, Math.ceil(negotiator.idleMs * 0.4)),
+      ping: () => session?.ping(),
+      dead: () => link.close('heartbeat-timeout', 'the server gave no sign of life'),
+    })
+    // It counts only when a ping has come back.
+    heartbeat.probe(timeoutMs)
+  }
+
+  const welcomed = (way: Way, answer: Welcome, timeoutMs: number) => {
+    // A welcome for an attempt that a later one has overtaken.
+    if (answer.gen !== way.gen || (current && current.gen > answer.gen))
+      return way.settle?.(new EverwireError('stale', 'overtaken by a later attempt'))
+    const isFresh = !session
+    const bound = (session ??= begin(answer))
+    if (!agree(bound, answer))
+      return way.settle?.(new EverwireError('numbering', 'the server counts otherwise'))
+    const old = current
+    current = way
+    way.since = lastHeard = clock.now()
+    welcome = { ...welcome, ...answer }
+    sessionId = welcome.session
+    negotiator.offered(welcome.transports)
+    if (isFresh) sessions++
+    else resumes++
+    bound.bind(way.link, { receiveFrom: answer.from, sendFrom: answer.applied + 1 })
+    old?.link.close('superseded')
+    way.settle?.()
+    setStale(false)
+    if (isFresh) handler.began(bound, welcome)
+    if (current !== way) return
+    watch(way, timeoutMs)
+    planUpgrade()
+    enter('connected', undefined, true)
+  }
+
+  const receive = (way: Way, frame: Frame, timeoutMs: number) => {
+    const [kind, fields] = frame.header
+    if (current !== way) {
+      if (kind === 'refuse') way.settle?.(refusal(frame))
+      else if (kind === 'welcome' && way.settle) welcomed(way, fields as Welcome, timeoutMs)
+    } else if (kind === 'refuse') fail(way, refusal(frame))
+    else if (kind === 'stale') setStale(fields !== 0)
+    else if (kind === 'drain') {
+      // The node gives its sessions away: this one is at another, under this id.
+      if (typeof fields === 'string') sessionId = fields
+      // Not for a server that does nothing else.
+      isSentAway = upMs()! >= backoffMs
+    } else if (kind === 'welcome') {
+      const answer = fields as Welcome
+      heard(kind)
+      // Each request of a link that is made of several is welcomed, from the cursor that it named: another than where
+      // the last one ended, when the link that was left behind still brought frames meanwhile.
+      if (!session || answer.gen !== way.gen || !agree(session, answer)) return
+      session.renumber(way.link, answer.from)
+      // It may have moved to another node between two requests.
+      welcome = { ...welcome!, ...answer }
+      sessionId = welcome.session
+    } else session?.receive(way.link, frame)
+  }
+
+  const handshake = (gen: number): ClientHandshake => {
+    const place = randomBase32(12)
     return {
-      state: this.#state,
-      transport: this.transport,
-      upMs: this.#upMs,
-      transports: transports.map(({ name }) => ({ name, use: 'possible', reason: '' })),
-      attempts: [...this.#attempts],
-      sentence: sentence(this.#state, this.transport, this.#attempts, transports),
+      url,
+      fetch,
+      clock,
+      headers,
+      get idleMs() {
+        return negotiator.idleMs
+      },
+      attach({ poll = 0, waitMs } = { poll: 0 }) {
+        const request: AttachRequest = {
+          v: protocolVersion,
+          gen,
+          place,
+          poll,
+          cursor: session?.received ?? 0,
+          acked: session?.acked ?? 0,
+          ...(sessionId === undefined ? {} : { session: sessionId }),
+          ...(token === undefined ? {} : { token }),
+          ...(waitMs === undefined ? {} : { waitMs }),
+        }
+        return encodeFrame(['attach', request])
+      },
+      session: () => sessionId,
+      applied: (number) => session?.acknowledge(number),
     }
   }
 
-  stats(): CarrierStats {
-    const session = this.#session
-    return {
-      received: session?.received ?? 0,
-      sent: session?.sent ?? 0,
-      sessions: this.#sessions,
-      resumes: this.#resumes,
-    }
-  }
-
-  connect(): void {
-    if (this.#state !== 'idle') return
-    this.#enter('connecting')
-    void this.#round()
-  }
-
-  /** Ends the session on the server too. */
-  close(error = new EverwireError('closed', 'closed by the client')): void {
-    if (this.#state === 'closed') return
-    this.#cancelRetry()
-    this.#cancelUpgrade()
-    const session = this.#session
-    this.#enter('closed', error)
-    this.#abandon()
-    session?.end('closed', 'by the client')
-    this.#forget()
-  }
-
-  /** Moves to another transport while the link at hand goes on; rejects, with all as it was, when that one fails. */
-  async switchTo(name: string): Promise<void> {
-    const transport = this.#options.transports.find((one) => one.name === name)
-    if (!transport) throw new EverwireError('no-transport', `this client has no transport ${name}`)
-    if (!transport.supported())
-      throw new EverwireError('no-transport', `${name} does not work in this runtime`)
-    while (this.#switching) await this.#switching.catch(() => {})
-    if (this.transport === name) return
-    if (!this.#session?.link)
-      throw new EverwireError('link-lost', 'not connected: there is nothing to switch from')
-    this.#switching = this.#probeAndAttach(transport).finally(() => {
-      this.#switching = undefined
-    })
-    await this.#switching
-  }
-
-  /** Milliseconds to the server and back, over the link at hand. */
-  ping(): Promise<number> {
-    return new Promise((resolve, reject) => {
-      if (!this.#session?.link) return reject(new EverwireError('link-lost', 'not connected'))
-      this.#lastPing = { at: this.#options.clock.now(), resolve }
-      this.#session.ping()
-    })
-  }
-
-  async #probeAndAttach(transport: ClientTransport): Promise<void> {
-    const { clock, linkTimeoutMs } = this.#options
-    const controller = new AbortController()
-    const cancel = clock.after(linkTimeoutMs, () => controller.abort())
-    let probe: Probe | undefined
+  /** Goes on with the session over a new link, or opens one; rejects when it is not welcomed in time. */
+  const attach = async (
+    transport: ClientTransport,
+    timeoutMs: number,
+    { probe, signal }: { probe?: Probe; signal?: AbortSignal } = {},
+  ): Promise<void> => {
+    const own = ++gen
+    mayOpenByAttach = false
     try {
-      probe = await transport.probe(this.#handshake(this.#gen, '', unusedUplink), controller.signal)
-      cancel()
-      await this.#attach(transport, linkTimeoutMs, probe)
-    } catch (error) {
-      probe?.close()
-      if (!probe) this.#note(transport, error as EverwireError)
-      // The link that was to be left may have gone meanwhile.
-      if (this.#state === 'connected' && !this.#current) this.#retry(error as EverwireError)
+      await new Promise<void>((resolve, reject) => {
+        const expire = () => way.settle?.(new EverwireError('link-lost', `no welcome within ${timeoutMs} ms`))
+        const cancel = clock.after(timeoutMs, expire)
+        const way: Way = {
+          transport,
+          gen: own,
+          since: 0,
+          isProven: false,
+          link: idleLink,
+          settle(error) {
+            way.settle = undefined
+            cancel()
+            opening.delete(way)
+            if (!error) return resolve()
+            way.link.close(error.code, error.message)
+            reject(error)
+          },
+        }
+        opening.add(way)
+        signal?.addEventListener('abort', () =>
+          way.settle?.(new EverwireError('link-lost', `no welcome while another worked`)),
+        )
+        const hears: LinkHandler = {
+          receive: (frame) => receive(way, frame, timeoutMs),
+          drained: () => session?.drained(way.link),
+          closed: (code: ErrorCode, reason, retryAfterMs) =>
+            closed(way, new EverwireError(code, reason, retryAfterMs === undefined ? {} : { retryAfterMs })),
+        }
+        way.link = (probe ?? transport).attach(handshake(own), hears)
+      })
+    } catch (cause) {
+      const error = asError(cause)
+      note(transport, error)
+      failed.set(transport.name, error.message)
+      throw error
+    }
+    note(transport)
+  }
+
+  /** Tries a way, and attaches nothing. */
+  const tryOut = async (
+    transport: ClientTransport,
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<Probe> => {
+    const controller = new AbortController()
+    const abort = () => controller.abort()
+    signal?.addEventListener('abort', abort)
+    const cancel = clock.after(timeoutMs, abort)
+    try {
+      return await transport.probe(handshake(0), controller.signal)
+    } catch (cause) {
+      const error = controller.signal.aborted
+        ? new EverwireError('link-lost', `no answer within ${timeoutMs} ms`)
+        : asError(cause)
+      if (!signal?.aborted) {
+        note(transport, error)
+        failed.set(transport.name, error.message)
+      }
       throw error
     } finally {
       cancel()
     }
   }
 
-  /** Tries the transports in order until one carries the session. */
-  async #round(): Promise<void> {
-    const { transports, linkTimeoutMs, maxBackoffMs } = this.#options
-    // A slow network must not be taken for a blocked one for ever.
-    const slower = Math.min(linkTimeoutMs * 2 ** Math.min(this.#rounds, 10), maxBackoffMs)
-    const timeoutMs = Math.max(linkTimeoutMs, slower)
-    let error = new EverwireError('no-transport', 'no transport works in this runtime')
-    try {
-      await this.#fetchToken()
-      for (const transport of transports) {
-        if (this.#isDone()) return
-        if (!transport.supported()) continue
-        const offer = this.#offers.find(({ name }) => name === transport.name)
-        if (offer && !offer.offered) continue
-        const hadSession = this.#sessionId !== undefined
-        try {
-          return await this.#attach(transport, timeoutMs)
-        } catch (cause) {
-          error = cause as EverwireError
-          const { recovery } = codeInfo(error.code)
-          if (recovery === 'session') this.#lose()
-          // The way works, and the server has answered: another session may be opened at once.
-          if (recovery === 'session' && hadSession && !this.#isDone())
-            return await this.#attach(transport, timeoutMs)
-          if (recovery !== 'retry' && recovery !== 'transport') break
-          if (error.retryAfterMs !== undefined) break
-          if (this.#isDone()) return
-          // An attach that opens a session and is not heard of would leave one behind at each try.
-          if (!this.#sessionId) await this.#openSession(timeoutMs)
-        }
-      }
-    } catch (cause) {
-      error = cause as EverwireError
-    }
-    this.#retry(error)
-  }
-
-  async #attach(transport: ClientTransport, timeoutMs: number, probe?: Probe): Promise<void> {
-    const gen = ++this.#gen
-    try {
-      await new Promise<void>((resolve, reject) => {
-        const cancel = this.#options.clock.after(timeoutMs, () =>
-          way.settle?.(new EverwireError('link-lost', `no welcome within ${timeoutMs} ms`)),
-        )
-        const uplink = this.#uplink((error) => fail(way, error))
-        const handshake = this.#handshake(gen, randomBase32(12), uplink)
-        const way: Way = {
-          transport,
-          gen,
-          uplink,
-          since: 0,
-          link: idleLink,
-          settle: (error) => {
-            way.settle = undefined
-            cancel()
-            this.#opening.delete(way)
-            if (!error) return resolve()
-            uplink.stop()
-            way.link.close(error.code, error.message)
-            reject(error)
-          },
-        }
-        this.#opening.add(way)
-        const handler = {
-          receive: (frame: Frame) => this.#receive(way, frame),
-          drained: () => this.#session?.drained(way.link),
-          closed: (code: ErrorCode, reason = '') => this.#closed(way, new EverwireError(code, reason)),
-        }
-        way.link = probe ? probe.attach(handshake, handler) : transport.attach(handshake, handler)
-      })
-    } catch (error) {
-      this.#note(transport, error as EverwireError)
-      throw error
-    }
-    this.#note(transport)
-  }
-
-  #receive(way: Way, frame: Frame): void {
-    const [kind, fields] = frame.header
-    if (this.#current === way) {
-      if (kind === 'refuse') fail(way, refusal(frame))
-      else if (kind === 'welcome') this.#welcomedAgain(way, fields as Welcome)
-      else if (kind === 'stale') this.#setStale(fields !== 0)
-      else if (kind === 'drain') this.#moved(fields as string | undefined)
-      else this.#session?.receive(way.link, frame)
-      return
-    }
-    if (!way.settle) return
-    if (kind === 'refuse') way.settle(refusal(frame))
-    else if (kind === 'welcome') this.#welcomed(way, fields as Welcome)
-  }
-
-  #welcomed(way: Way, welcome: Welcome): void {
-    const { gen, from, applied } = welcome
-    // A welcome for an attempt that a later one has overtaken.
-    if (gen !== way.gen || (this.#current && this.#current.gen > gen)) {
-      return way.settle?.(new EverwireError('stale', 'overtaken by a later attempt'))
-    }
-    const fresh = !this.#session
-    const session = (this.#session ??= this.#begin(welcome))
-    if (!agree(session, welcome))
-      return way.settle?.(new EverwireError('numbering', 'the server counts otherwise'))
-    const old = this.#current
-    this.#current = way
-    way.since = this.#options.clock.now()
-    this.#welcome = { ...this.#welcome, ...welcome }
-    this.#sessionId = this.#welcome.session
-    this.#offers = this.#welcome.transports
-    if (fresh) this.#sessions++
-    else this.#resumes++
-    way.uplink.start(applied + 1)
-    session.bind(way.link, { receiveFrom: from, sendFrom: applied + 1 })
-    old?.uplink.stop()
-    old?.link.close('superseded')
-    this.#watch(way)
-    this.#planUpgrade()
-    way.settle?.()
-    this.#setStale(false)
-    if (fresh) this.#handler.began(session, this.#welcome)
-    this.#enter('connected', undefined, true)
-  }
-
-  /**
-   * Each request of a link that is made of several is welcomed, from the cursor that it named: another than where the
-   * last one ended, when the link that was left behind still brought frames meanwhile.
-   */
-  #welcomedAgain(way: Way, welcome: Welcome): void {
-    const session = this.#session
-    if (!session || welcome.gen !== way.gen || !agree(session, welcome)) return
-    session.renumber(way.link, welcome.from)
-    // It may have moved to another node between two requests.
-    this.#welcome = { ...this.#welcome!, ...welcome }
-    this.#sessionId = this.#welcome.session
-  }
-
-  /** The node gives its sessions away: this one is at another, under this id. */
-  #moved(id: string | undefined): void {
-    if (typeof id === 'string') this.#sessionId = id
-    // Not for a server that does nothing else.
-    this.#sentAway = (this.#upMs ?? 0) >= this.#options.backoffMs
-  }
-
-  #setStale(isStale: boolean): void {
-    if (this.#stale === isStale) return
-    this.#stale = isStale
-    this.#handler.stale(isStale)
-  }
-
-  #begin({ ackFrames, ackBytes }: Welcome): Session {
-    const { queueSize, queueBytes } = this.#options
-    return new Session(
-      // The queue above is the bound; on top come replies to the server, and what it has answered but not confirmed yet.
-      {
-        overflow: 'refuse',
-        outboxFrames: queueSize + defaults.outboxFrames,
-        outboxBytes: queueBytes + defaults.outboxBytes,
-        ackFrames,
-        ackBytes,
-      },
-      {
-        frame: (frame, number) => this.#handler.frame(frame, number),
-        heard: (kind) => this.#heard(kind),
-        ended: (code, reason) => {
-          if (this.#state === 'closed') return
-          this.#current?.uplink.stop()
-          this.#lose()
-          this.#down(new EverwireError(code, reason))
-        },
-      },
-    )
-  }
-
-  /** A link is over: of an attempt, of the session at hand, or one that was left behind. */
-  #closed(way: Way, error: EverwireError): void {
-    if (way.settle) return way.settle(error)
-    if (this.#current !== way) return
-    way.uplink.stop()
-    this.#session?.unbind(way.link)
-    const cause = way.failure ?? error
-    this.#note(way.transport, cause)
-    this.#down(cause)
-  }
-
-  /** The link at hand is gone. */
-  #down(error: EverwireError): void {
-    if (!this.#current || this.#state === 'closed') return
-    this.#current = undefined
-    this.#heartbeat?.stop()
-    this.#cancelUpgrade()
-    if (codeInfo(error.code).recovery === 'session') this.#lose()
-    // Another attempt is under way, a switch for instance: it takes the session on, or comes back here.
-    if (this.#opening.size === 0) this.#retry(error)
-  }
-
-  /** Comes back later: never faster than the backoff allows. */
-  #retry(error: EverwireError): void {
-    if (this.#isDone()) return
-    const { clock, random, backoffMs, maxBackoffMs } = this.#options
-    const { recovery } = codeInfo(error.code)
-    if (recovery === 'stop') return this.close(error)
-    if (recovery === 'token') this.#tokenKnown = false
-    this.#enter('reconnecting', error)
-    const backedOff = backoff(this.#rounds++, { backoffMs, maxBackoffMs, random })
-    const wait = this.#sentAway ? 0 : backedOff
-    this.#sentAway = false
-    this.#cancelRetry()
-    this.#cancelRetry = clock.after(Math.max(wait, error.retryAfterMs ?? 0), () => void this.#round())
-  }
-
-  /** The session is gone: the next attach opens another. */
-  #lose(): void {
-    const session = this.#session
-    this.#forget()
-    if (!session) return
-    // What is under way would attach to a session that is gone.
-    for (const way of [...this.#opening])
-      way.settle?.(new EverwireError('unknown-session', 'the session is lost'))
-    this.#handler.lost()
-    session.link?.close('unknown-session')
-  }
-
-  #forget(): void {
-    this.#session = undefined
-    this.#sessionId = undefined
-    this.#gen = 0
-  }
-
-  #isDone(): boolean {
-    return this.#state === 'closed' || this.#session?.link !== undefined
-  }
-
-  #abandon(): void {
-    for (const way of [...this.#opening]) way.settle?.(new EverwireError('closed', 'closed by the client'))
-    this.#heartbeat?.stop()
-  }
-
-  #heard(kind: string | undefined): void {
-    this.#heartbeat?.heard()
-    if (kind !== 'pong' || !this.#lastPing) return
-    const { at, resolve } = this.#lastPing
-    this.#lastPing = undefined
-    resolve(this.#options.clock.now() - at)
-  }
-
-  #watch(way: Way): void {
-    this.#heartbeat?.stop()
-    this.#heartbeat = createHeartbeat({
-      clock: this.#options.clock,
-      heartbeatMs: this.#welcome!.heartbeatMs,
-      ping: () => this.#session?.ping(),
-      dead: () => way.link.close('heartbeat-timeout', 'the server gave no sign of life'),
-    })
-  }
-
-  /** While on a poorer transport, tries now and then whether a better one works. */
-  #planUpgrade(): void {
-    const { clock, random, upgradeIntervalMs, transports } = this.#options
-    this.#cancelUpgrade()
-    const better = () => {
-      const at = transports.findIndex(({ name }) => name === this.transport)
-      return transports.slice(0, Math.max(at, 0)).filter((transport) => transport.supported())
-    }
-    if (better().length === 0) return
-    // Jittered, so that clients which fell together do not come back together.
-    this.#cancelUpgrade = clock.after(upgradeIntervalMs * (0.5 + random()), async () => {
-      for (const { name } of better())
-        if (
-          await this.switchTo(name).then(
-            () => true,
-            () => false,
-          )
-        )
-          return
-      if (this.#current) this.#planUpgrade()
-    })
-  }
-
-  async #fetchToken(): Promise<void> {
-    if (this.#tokenKnown || !this.#options.getToken) return
-    try {
-      this.#token = await this.#options.getToken()
-    } catch (cause) {
-      throw new EverwireError('temporary', 'getToken failed', { cause })
-    }
-    this.#tokenKnown = true
-  }
-
   /** Asks for a session over plain HTTP; what it answers also tells what is on offer. */
-  async #openSession(timeoutMs: number): Promise<void> {
-    const { fetch, url, clock, headers } = this.#options
+  const openSession = async (timeoutMs: number): Promise<void> => {
     const controller = new AbortController()
     const cancel = clock.after(timeoutMs, () => controller.abort())
     try {
       const response = await fetch(`${url}/session`, {
         method: 'POST',
-        headers: { ...headers(), 'content-type': 'application/json' },
-        body: JSON.stringify({ v: protocolVersion, token: this.#token }),
+        headers: { ...headers, 'content-type': 'application/json' },
+        body: JSON.stringify({ v: protocolVersion, token }),
         cache: 'no-store',
         signal: controller.signal,
       })
       // A refusal is told again by the attach that follows, with its code.
       if (!response.ok) return
-      const { session, transports } = JSON.parse(await response.text()) as {
-        session: string
-        transports: TransportOffer[]
-      }
-      this.#sessionId = session
-      this.#offers = transports
+      const answer = JSON.parse(await response.text()) as { session: string; transports: TransportOffer[] }
+      negotiator.offered(answer.transports)
+      sessionId ??= answer.session
     } catch {
       // The server cannot be reached at all, or by something that is not it: the attach that follows says so.
     } finally {
@@ -516,104 +458,198 @@ export class Connector implements Carrier {
     }
   }
 
-  #handshake(gen: number, place: string, uplink: Uplink): ClientHandshake {
-    const { url, fetch, clock, headers } = this.#options
-    return {
-      url,
-      fetch,
-      clock,
-      headers: headers(),
-      attach: ({ poll = 0, waitMs }: { poll?: number; waitMs?: number } = {}): EncodedFrame => {
-        const request: AttachRequest = {
-          v: protocolVersion,
-          gen,
-          place,
-          poll,
-          cursor: this.#session?.received ?? 0,
-          acked: this.#session?.acked ?? 0,
-          ...(this.#sessionId === undefined ? {} : { session: this.#sessionId }),
-          ...(this.#token === undefined ? {} : { token: this.#token }),
-          ...(waitMs === undefined ? {} : { waitMs }),
-        }
-        return encodeFrame(['attach', request])
-      },
-      uplink: (frames) => uplink.send(frames),
+  const fetchToken = async (): Promise<void> => {
+    if (isTokenKnown || !getToken) return
+    try {
+      token = await new Promise<string | undefined>((resolve, reject) => {
+        const cancel = clock.after(tokenTimeoutMs, () =>
+          reject(new EverwireError('temporary', `no token within ${tokenTimeoutMs} ms`)),
+        )
+        void (async () => await getToken())().then(resolve, reject).finally(cancel)
+      })
+    } catch (cause) {
+      // The application's own word counts: `unauthorized` ends it.
+      throw cause instanceof EverwireError
+        ? cause
+        : new EverwireError('temporary', 'getToken failed', { cause })
+    }
+    isTokenKnown = true
+  }
+
+  /** One transport after the other, staggered, until one carries the session. */
+  const choose = async (timeoutMs: number): Promise<void> => {
+    let candidates = negotiator.candidates()
+    let last = new EverwireError('no-transport', 'no transport works here')
+    while (candidates.length > 0) {
+      if (!sessionId && !mayOpenByAttach) await openSession(timeoutMs)
+      const isFirstTry = candidates.length > 0 && failed.size === 0
+      try {
+        const [transport, probe] = await race<ClientTransport, Probe | undefined>(candidates, {
+          clock,
+          staggerMs: options.staggerMs,
+          isFinal: (error) => isFinal(asError(error)) || isDone(),
+          discard: (probe) => probe?.close(),
+          // The first attaches at once, which saves a round trip; who starts beside it only tries the way.
+          attempt: (candidate, isFirst, signal) =>
+            isFirst && isFirstTry
+              ? attach(candidate, timeoutMs, { signal }).then(() => undefined)
+              : tryOut(candidate, timeoutMs, signal),
+        })
+        if (!probe || isDone()) return probe?.close()
+        if (!sessionId) await openSession(timeoutMs)
+        if (isDone()) return probe.close()
+        return await attach(transport, timeoutMs, { probe })
+      } catch (error) {
+        last = asError(error)
+        if (isFinal(last) || isDone()) break
+        candidates = negotiator.candidates().filter(({ name }) => !failed.has(name))
+      }
+    }
+    throw last
+  }
+
+  const round = async (): Promise<void> => {
+    if (inRound || isDone()) return
+    inRound = true
+    cancelRetry = undefined
+    roundAt = clock.now()
+    // A slow network must not be taken for a blocked one for ever.
+    const timeoutMs = Math.max(
+      linkTimeoutMs,
+      Math.min(linkTimeoutMs * 2 ** Math.min(rounds, 10), maxBackoffMs),
+    )
+    const hadSession = session !== undefined
+    failed.clear()
+    try {
+      await fetchToken()
+      await choose(timeoutMs).catch(async (cause: unknown) => {
+        const { code } = asError(cause)
+        if (codeInfo(code).recovery !== 'session') throw cause
+        lose()
+        // The way works, and the server has answered: another session may be opened at once.
+        if (!hadSession || isDone()) throw cause
+        failed.clear()
+        await choose(timeoutMs)
+      })
+      inRound = false
+    } catch (cause) {
+      inRound = false
+      retry(asError(cause))
     }
   }
 
-  #uplink(failed: (error: EverwireError) => void): Uplink {
-    const { fetch, url, headers, uplinkFrames } = this.#options
-    return createUplink({
-      fetch,
-      url,
-      headers,
-      maxFrames: uplinkFrames,
-      session: () => this.#sessionId,
-      applied: (number) => this.#session?.acknowledge(number),
-      failed,
+  /** Moves to another transport while the link at hand goes on. */
+  const move = async (transport: ClientTransport): Promise<void> => {
+    let probe: Probe | undefined
+    try {
+      probe = await tryOut(transport, linkTimeoutMs)
+      await attach(transport, linkTimeoutMs, { probe })
+    } catch (error) {
+      probe?.close()
+      // The link that was to be left may have gone meanwhile.
+      if (state === 'connected' && !current) retry(asError(error))
+      throw error
+    }
+  }
+
+  const switchTo = async (name: string): Promise<void> => {
+    const transport = transports.find((one) => one.name === name)
+    if (!transport?.supported()) throw new EverwireError('no-transport', `there is no transport ${name} here`)
+    if (switching) {
+      await switching.catch(() => {})
+      return await switchTo(name)
+    }
+    if (current?.transport === transport) return
+    if (!session?.link) throw new EverwireError('link-lost', 'not connected: there is nothing to switch from')
+    switching = move(transport).finally(() => {
+      switching = undefined
+    })
+    await switching
+  }
+
+  /** While on a poorer transport, tries now and then whether a better one works. */
+  const planUpgrade = () => {
+    cancelUpgrade()
+    const better = () => {
+      const verdicts = negotiator.verdicts(current?.transport.name)
+      return verdicts.slice(
+        0,
+        verdicts.findIndex(({ use }) => use === 'used'),
+      )
+    }
+    if (!better().some(({ use }) => use !== 'unsupported')) return
+    // Jittered, so that clients which fell together do not come back together.
+    cancelUpgrade = clock.after(options.upgradeIntervalMs * (0.5 + random()), async () => {
+      const from = current
+      for (const { name, use } of better()) {
+        if (use !== 'possible') continue
+        try {
+          return await switchTo(name)
+        } catch (error) {
+          if (current === from) negotiator.setBack(name, asError(error).message)
+        }
+      }
+      if (current) planUpgrade()
     })
   }
 
-  #note(transport: ClientTransport, error?: EverwireError): void {
-    this.#attempts.push({
-      transport: transport.name,
-      at: Date.now(),
-      ok: !error,
-      reason: error ? error.message : 'attached',
-      ...(error ? { code: codeOf(error) } : {}),
-    })
-    if (this.#attempts.length > maxAttempts) this.#attempts.shift()
-  }
+  const offPage = onPageEvents({
+    look(isAnotherNetwork) {
+      if (isAnotherNetwork) negotiator.forgetSetBacks()
+      if (current) heartbeat!.probe(linkTimeoutMs)
+      else if (cancelRetry) again(Math.max(0, roundAt + backoffMs - clock.now()))
+    },
+    hide(isKept) {
+      if (!isKept) return close(new EverwireError('closed', 'the page was left'))
+      // A page with an open connection could not be kept.
+      isHidden = true
+      cancelRetry?.()
+      current?.link.close('link-lost', 'the page is hidden')
+    },
+    show() {
+      isHidden = false
+      if (state !== 'idle') again(0)
+    },
+  })
 
-  #enter(state: ConnectionState, error?: EverwireError, moved = false): void {
-    if (state === 'connected') this.#rounds = 0
-    if (this.#state === state && !error && !moved) return
-    this.#state = state
-    this.#handler.state(state, error)
+  return {
+    get state() {
+      return state
+    },
+    get transport() {
+      return current?.transport.name
+    },
+    get stale() {
+      return isStale
+    },
+    get userId() {
+      return welcome?.userId
+    },
+    connect() {
+      if (state !== 'idle') return
+      enter('connecting')
+      void round()
+    },
+    close,
+    switchTo,
+    ping: () =>
+      new Promise((resolve, reject) => {
+        if (!session?.link) return reject(new EverwireError('link-lost', 'not connected'))
+        lastPing = { at: clock.now(), resolve }
+        session.ping()
+      }),
+    explain: () => explain(state, upMs(), negotiator.verdicts(current?.transport.name), [...attempts]),
+    stats: () => ({ received: session?.received ?? 0, sent: session?.sent ?? 0, sessions, resumes }),
   }
 }
 
-/**
- * Takes over what the server says to have applied. That may be less than is confirmed already: a later answer of the
- * uplink comes another way, and may be quicker.
- * @returns false when the server counts otherwise; the session has ended then
- */
-function agree(session: Session, { from, applied }: Welcome): boolean {
-  if (from > session.received + 1)
-    session.end('numbering', `welcomed from ${from}, here it is ${session.received + 1}`)
-  else session.acknowledge(applied)
-  return !session.ended
-}
+const asError = (error: unknown): EverwireError =>
+  error instanceof EverwireError ? error : new EverwireError('internal', String(error), { cause: error })
 
-/** Closes a link for a reason that may name a time to wait. */
-function fail(way: Way, error: EverwireError): void {
-  way.failure ??= error
-  way.link.close(error.code, error.message)
+/** Another transport would hear the same. */
+const isFinal = ({ code, retryAfterMs }: EverwireError): boolean => {
+  const { recovery } = codeInfo(code)
+  return retryAfterMs !== undefined || (recovery !== 'retry' && recovery !== 'transport')
 }
 
 const idleLink: Link = { transport: '', bufferedBytes: 0, send: () => true, close() {} }
-
-const unusedUplink: Uplink = { start() {}, send: () => true, stop() {} }
-
-function sentence(
-  state: ConnectionState,
-  transport: string | undefined,
-  attempts: readonly Attempt[],
-  transports: readonly ClientTransport[],
-): string {
-  if (transport === undefined) {
-    const last = attempts.at(-1)
-    return last && !last.ok ? `${state}: ${last.transport} failed, ${last.reason}` : state
-  }
-  const better = transports.slice(
-    0,
-    transports.findIndex(({ name }) => name === transport),
-  )
-  if (better.length === 0) return `${transport}, the first choice`
-  const reasons = better.map((one) => {
-    if (!one.supported()) return `${one.name} is not supported here`
-    const failure = [...attempts].reverse().find((attempt) => attempt.transport === one.name && !attempt.ok)
-    return failure ? `${one.name} failed: ${failure.reason}` : `${one.name} was not tried`
-  })
-  return `${transport}, because ${reasons.join('; ')}`
-}

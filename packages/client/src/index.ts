@@ -9,4 +9,5 @@ export {
 } from './client.js'
 export type { Attempt, CarrierStats, ConnectionState, Explanation, TransportVerdict } from './carrier.js'
 export type { Off } from './emitter.js'
+export type { TransportMemory } from './negotiator.js'
 export { EverwireError, type ErrorCode, type Fetch } from '@everwire/core'

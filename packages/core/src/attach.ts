@@ -51,6 +51,8 @@ export interface TransportOffer {
   name: string
   offered: boolean
   reason: string
+  /** Place in the server's order, 0 the best; missing where it has none. */
+  rank?: number
 }
 
 /** What the owner remembers of the attach that it accepted last. */

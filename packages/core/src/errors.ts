@@ -90,8 +90,10 @@ export class EverwireError extends Error {
 const fallback = codes.internal
 
 /** How a code maps to close code, status and recovery; a code of another version counts as `internal`. */
-export const codeInfo = (code: string): CodeInfo =>
-  Object.hasOwn(codes, code) ? codes[code as keyof typeof codes] : fallback
+export const codeInfo = (code: string): CodeInfo => (isCode(code) ? codes[code] : fallback)
+
+/** Whether it is a code of Everwire itself. */
+export const isCode = (code: string): code is keyof typeof codes => Object.hasOwn(codes, code)
 
 /** The code behind a WebSocket close code, where a proxy dropped the reason. */
 export function codeOfClose(close: number): ErrorCode {

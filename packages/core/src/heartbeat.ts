@@ -18,6 +18,8 @@ export interface HeartbeatOptions {
 export interface Heartbeat {
   /** Anything was received. */
   heard(): void
+  /** Asks now, and has the other end answer within so long: something may have happened to the path. */
+  probe(withinMs?: number): void
   stop(): void
 }
 
@@ -53,12 +55,14 @@ export function createHeartbeat({
     if (silent) ping()
     wait(heartbeatMs, beat)
   }
-  const probe = () => {
+  const probe = (withinMs = probeMs) => {
+    cancel()
     heard = false
     ping()
-    wait(probeMs, (late) => {
-      if (heard) wait(Math.max(0, heartbeatMs - probeMs), beat)
-      else if (late) probe()
+    wait(withinMs, (late) => {
+      missed = 0
+      if (heard) wait(Math.max(0, heartbeatMs - withinMs), beat)
+      else if (late) probe(withinMs)
       else dead()
     })
   }
@@ -67,6 +71,7 @@ export function createHeartbeat({
     heard: () => {
       heard = true
     },
+    probe,
     stop: () => {
       stopped = true
       cancel()

@@ -37,6 +37,7 @@ export {
   codes,
   EverwireError,
   gapReasons,
+  isCode,
   type ErrorCode,
   type EverwireErrorOptions,
   type GapReason,
@@ -75,10 +76,12 @@ export {
   type FetchResponse,
   type ResponseLike,
 } from './http-frames.js'
+export { createHttpLink, type ReadDown } from './http-link.js'
 export { defaults } from './limits.js'
 export type { Link, LinkHandler } from './link.js'
 export { Outbox, OutboxBudget, type OutboxLimits } from './outbox.js'
 export { decodeData, encodeData } from './payload.js'
+export { createGreeting } from './probe.js'
 export { createResponseLink, type ResponseLink, type ResponseLinkOptions } from './response-link.js'
 export {
   Session,

@@ -23,6 +23,12 @@ export const defaults = {
   maxBackoffMs: 20_000,
   /** A link must count within this, else the next transport is tried. */
   linkTimeoutMs: 2_000,
+  /** The next transport is tried beside one that has not answered for so long. */
+  staggerMs: 1_000,
+  /** How often a better transport is tried, on average. */
+  upgradeIntervalMs: 30_000,
+  /** How long a client remembers which transport works. */
+  memoryMs: 86_400_000,
   /** Frames kept for replay, per session. */
   outboxFrames: 1_000,
   /** Bytes kept for replay, per session. */

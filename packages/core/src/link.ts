@@ -24,5 +24,5 @@ export interface LinkHandler {
   /** The link takes frames again. */
   drained(): void
   /** The link is over, by whichever end; called once, and nothing after it. */
-  closed(code: ErrorCode, reason?: string): void
+  closed(code: ErrorCode, reason?: string, retryAfterMs?: number): void
 }

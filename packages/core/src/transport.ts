@@ -38,10 +38,14 @@ export interface ClientHandshake {
   readonly clock: Clock
   /** Sent with every HTTP request. */
   readonly headers: Readonly<Record<string, string>>
+  /** Milliseconds after which something on the path cuts what is silent; infinite where nothing is known. */
+  readonly idleMs: number
   /** The attach frame of the link that is opened; asked again for each request of a link that is made of several. */
   attach(options?: { poll: number; waitMs?: number }): EncodedFrame
-  /** Takes frames to the server where the link itself is one-way. False while it is behind. */
-  uplink(frames: readonly EncodedFrame[]): boolean
+  /** What the session is called now; it changes when the session moves to another node. */
+  session(): string | undefined
+  /** The server has applied the client's frames up to this number. */
+  applied(number: number): void
 }
 
 /** A way that was tried and works; it has attached nothing. */

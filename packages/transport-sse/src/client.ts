@@ -1,61 +1,64 @@
 import {
-  codeOf,
-  encodeFrame,
+  createGreeting,
+  createHttpLink,
   EverwireError,
   exchangeFrames,
-  protocolVersion,
-  randomBase32,
-  refusal,
   type ClientHandshake,
   type ClientTransport,
   type EncodedFrame,
-  type ErrorCode,
   type Frame,
   type Link,
   type LinkHandler,
 } from '@everwire/core'
 
 export interface SseClientOptions {
-  /** POST gets through some proxies that hold back what they know as an event stream. @default 'GET' */
-  method?: 'GET' | 'POST'
+  /**
+   * POST gets through some proxies that hold back what they know as an event stream. `auto` begins with GET, and
+   * tries POST where that stays silent. @default 'auto'
+   */
+  method?: 'auto' | 'GET' | 'POST'
+  /** How long `auto` waits for the first bytes of a GET. @default 500 */
+  heldBackMs?: number
 }
 
 const name = 'sse'
 
 /** The Server-Sent Events transport, read by `fetch`, so that headers can be sent and a stream can be a POST. */
-export function sse({ method = 'GET' }: SseClientOptions = {}): ClientTransport {
+export function sse({ method = 'auto', heldBackMs = 500 }: SseClientOptions = {}): ClientTransport {
+  /** What has worked, or is to be tried next. */
+  let now: 'GET' | 'POST' = method === 'POST' ? 'POST' : 'GET'
+  const other = () => (method !== 'auto' ? now : now === 'GET' ? 'POST' : 'GET')
+
   const stream = (
     { fetch, url, headers }: ClientHandshake,
+    by: 'GET' | 'POST',
     frames: readonly EncodedFrame[],
     signal: AbortSignal,
     onFrame: (frame: Frame) => void,
   ) =>
     exchangeFrames(
-      { fetch, url: `${url}/${name}`, method, headers, frames, signal, maxBytes: Number.MAX_SAFE_INTEGER },
+      { fetch, url: `${url}/${name}`, method: by, headers, frames, signal, maxBytes: Infinity },
       onFrame,
     )
 
   const attach = (handshake: ClientHandshake, handler: LinkHandler): Link => {
-    const controller = new AbortController()
-    let over = false
-    const finish = (code: ErrorCode, reason: string) => {
-      if (over) return
-      over = true
-      controller.abort()
-      handler.closed(code, reason)
-    }
-    stream(handshake, [handshake.attach()], controller.signal, (frame) => {
-      if (!over) handler.receive(frame)
-    }).then(
-      () => finish('link-lost', 'the stream ended'),
-      (error: unknown) => finish(codeOf(error), String(error)),
+    let silent = true
+    return createHttpLink(
+      name,
+      handshake,
+      {
+        receive(frame) {
+          silent = false
+          handler.receive(frame)
+        },
+        drained() {},
+        closed(code, reason, retryAfterMs) {
+          if (silent) now = other()
+          handler.closed(code, reason, retryAfterMs)
+        },
+      },
+      (signal, receive) => stream(handshake, now, [handshake.attach()], signal, receive),
     )
-    return {
-      transport: name,
-      bufferedBytes: 0,
-      send: (frames) => over || handshake.uplink(frames),
-      close: (code, reason = '') => finish(code, reason),
-    }
   }
 
   return {
@@ -64,23 +67,32 @@ export function sse({ method = 'GET' }: SseClientOptions = {}): ClientTransport 
     attach,
     probe: (handshake, signal) =>
       new Promise((resolve, reject) => {
-        const nonce = randomBase32(16)
         const controller = new AbortController()
-        const close = () => controller.abort()
-        if (signal.aborted) close()
+        let open = 0
+        let cancel = () => {}
+        const close = () => {
+          cancel()
+          controller.abort()
+        }
         signal.addEventListener('abort', close)
-        let greeted = false
-        const hello = [encodeFrame(['hello', { v: protocolVersion, nonce }]), encodeFrame(['ping', 0])]
-        stream(handshake, hello, controller.signal, (frame) => {
-          const [kind, fields] = frame.header
-          if (kind === 'refuse') reject(refusal(frame))
-          if (kind === 'hello') greeted = (fields as { nonce?: unknown }).nonce === nonce
-          // It came while the stream was still open: nothing on the way holds it back.
-          if (kind === 'pong' && greeted) {
+        const ask = (by: 'GET' | 'POST') => {
+          const { frames, hear } = createGreeting()
+          const failed = (error: unknown) => {
+            // While it is still asked the other way, that one decides.
+            if (--open === 0) reject(error)
+          }
+          open++
+          stream(handshake, by, frames, controller.signal, (frame) => {
+            // It came while the stream was still open: nothing on the way holds it back.
+            if (!hear(frame)) return
+            now = by
             resolve({ attach, close })
             close()
-          }
-        }).then(() => reject(new EverwireError('link-lost', 'the stream ended before the hello')), reject)
+          }).then(() => failed(new EverwireError('link-lost', 'the stream ended before the hello')), failed)
+        }
+        if (signal.aborted) close()
+        else if (other() !== now) cancel = handshake.clock.after(heldBackMs, () => ask(other()))
+        ask(now)
       }),
   }
 }

@@ -1,14 +1,12 @@
 import {
   codeOf,
   codeOfClose,
-  codes,
-  encodeFrame,
+  createGreeting,
   EverwireError,
   frameBytes,
   frameText,
+  isCode,
   parseFrame,
-  protocolVersion,
-  randomBase32,
   type ClientHandshake,
   type ClientTransport,
   type EncodedFrame,
@@ -37,122 +35,98 @@ export interface WebSocketClientOptions {
 }
 
 const name = 'websocket'
-const open = 1
+const isOpen = 1
 
 /** The WebSocket transport. */
 export function webSocket(options: WebSocketClientOptions = {}): ClientTransport {
   const Socket =
     options.WebSocket ?? (globalThis as { WebSocket?: new (url: string) => WebSocketLike }).WebSocket
 
-  const connect = (
-    { url }: ClientHandshake,
-    handler: LinkHandler,
-    onOpen: (link: Link) => void,
-  ): SocketLink => {
+  /** A link, and how it is handed on to who attaches over it. */
+  const connect = ({ url }: ClientHandshake, first: () => readonly EncodedFrame[], handler: LinkHandler) => {
     const socket = new Socket!(`${url.replace(/^http/, 'ws')}/${name}`)
-    const link = new SocketLink(socket, handler)
-    socket.onopen = () => onOpen(link)
-    return link
+    let over = false
+    const finish = (code: ErrorCode, reason?: string) => {
+      if (over) return
+      over = true
+      handler.closed(code, reason)
+    }
+    const link: Link = {
+      transport: name,
+      get bufferedBytes() {
+        return socket.bufferedAmount
+      },
+      send(frames) {
+        // What the browser buffers is bounded by the session's outbox, and it tells no drain.
+        if (!over && socket.readyState === isOpen)
+          for (const frame of frames)
+            socket.send(frame.binary ? (frameBytes(frame) as Uint8Array<ArrayBuffer>) : frameText(frame))
+        return true
+      },
+      close(code, reason) {
+        if (!over) socket.close(4000, code)
+        finish(code, reason)
+      },
+    }
+    socket.binaryType = 'arraybuffer'
+    socket.onopen = () => link.send(first())
+    socket.onmessage = ({ data }: { data: string | ArrayBuffer }) => {
+      if (over) return
+      const binary = typeof data !== 'string'
+      let frame: Frame
+      try {
+        frame = parseFrame(binary ? new Uint8Array(data) : data, { binary, maxBytes: Infinity })
+      } catch (error) {
+        return link.close(codeOf(error), 'a frame could not be read')
+      }
+      handler.receive(frame)
+    }
+    socket.onerror = () => {}
+    socket.onclose = ({ code, reason }: { code: number; reason: string }) =>
+      finish(isCode(reason) ? reason : codeOfClose(code), `closed with ${code}`)
+    return {
+      link,
+      hand(to: LinkHandler) {
+        handler = to
+      },
+    }
   }
 
   return {
     name,
     supported: () => Socket !== undefined,
 
-    attach: (handshake, handler) => connect(handshake, handler, (link) => link.send([handshake.attach()])),
+    attach: (handshake, handler) => connect(handshake, () => [handshake.attach()], handler).link,
 
     probe: (handshake, signal) =>
       new Promise((resolve, reject) => {
-        const nonce = randomBase32(16)
-        let greeted = false
+        const { frames, hear } = createGreeting()
         let attached = false
-        const fail = (code: ErrorCode, reason: string) => reject(new EverwireError(code, reason))
-        const link = connect(
-          handshake,
-          {
-            receive({ header: [kind, fields] }) {
-              if (kind === 'hello') greeted = (fields as { nonce?: unknown }).nonce === nonce
-              else if (kind === 'pong' && greeted)
-                resolve({
-                  attach(next, handler) {
-                    attached = true
-                    link.handler = handler
-                    link.send([next.attach()])
-                    return link
-                  },
-                  close: () => attached || link.close('closed'),
-                })
-            },
-            drained() {},
-            closed: fail,
+        const { link, hand } = connect(handshake, () => frames, {
+          receive(frame) {
+            try {
+              if (!hear(frame)) return
+            } catch (error) {
+              return reject(error)
+            }
+            resolve({
+              attach(next, handler) {
+                attached = true
+                hand(handler)
+                link.send([next.attach()])
+                return link
+              },
+              close: abort,
+            })
           },
-          () => link.send([encodeFrame(['hello', { v: protocolVersion, nonce }]), encodeFrame(['ping', 0])]),
-        )
+          drained() {},
+          closed: (code, reason) => reject(new EverwireError(code, reason)),
+        })
         const abort = () => {
-          if (attached) return
-          fail('link-lost', 'the probe was given up')
-          link.close('closed')
+          if (!attached) link.close('link-lost', 'given up')
         }
         if (signal.aborted) abort()
-        else signal.addEventListener('abort', abort)
+        signal.addEventListener('abort', abort)
       }),
-  }
-}
-
-class SocketLink implements Link {
-  readonly transport = name
-  handler: LinkHandler
-  readonly #socket: WebSocketLike
-  #over = false
-
-  constructor(socket: WebSocketLike, handler: LinkHandler) {
-    this.#socket = socket
-    this.handler = handler
-    socket.binaryType = 'arraybuffer'
-    socket.onmessage = ({ data }: { data: string | ArrayBuffer }) => this.#receive(data)
-    socket.onerror = () => {}
-    socket.onclose = ({ code, reason }: { code: number; reason: string }) =>
-      this.#finish(
-        Object.hasOwn(codes, reason) ? (reason as ErrorCode) : codeOfClose(code),
-        `closed with ${code}`,
-      )
-  }
-
-  get bufferedBytes(): number {
-    return this.#socket.bufferedAmount
-  }
-
-  send(frames: readonly EncodedFrame[]): boolean {
-    // What the browser buffers is bounded by the session's outbox, and it tells no drain.
-    if (!this.#over && this.#socket.readyState === open)
-      for (const frame of frames)
-        this.#socket.send(frame.binary ? (frameBytes(frame) as Uint8Array<ArrayBuffer>) : frameText(frame))
-    return true
-  }
-
-  close(code: ErrorCode, reason = ''): void {
-    if (this.#over) return
-    this.#socket.close(4000, code)
-    this.#finish(code, reason)
-  }
-
-  #receive(data: string | ArrayBuffer): void {
-    if (this.#over) return
-    let frame: Frame
-    try {
-      frame = parseFrame(typeof data === 'string' ? data : new Uint8Array(data), {
-        binary: typeof data !== 'string',
-        maxBytes: Number.POSITIVE_INFINITY,
-      })
-    } catch (error) {
-      return this.close(codeOf(error), 'a frame could not be read')
-    }
-    this.handler.receive(frame)
-  }
-
-  #finish(code: ErrorCode, reason: string): void {
-    if (this.#over) return
-    this.#over = true
-    this.handler.closed(code, reason)
   }
 }

@@ -113,7 +113,9 @@ export async function linkCases(t: SuiteTest, suite: TransportSuiteOptions): Pro
       headers: {},
       attach: () =>
         encodeFrame(['attach', { v: protocolVersion, gen: 1, place: 'p', poll: 0, cursor: 0, acked: 0 }]),
-      uplink: () => true,
+      idleMs: Infinity,
+      session: () => undefined,
+      applied() {},
     }
     const [given, used] = [
       await suite.transport.probe(handshake, signal),
@@ -150,7 +152,9 @@ export async function linkCases(t: SuiteTest, suite: TransportSuiteOptions): Pro
       clock: systemClock,
       headers: {},
       attach: () => encodeFrame(['ping', 0]),
-      uplink: () => true,
+      idleMs: Infinity,
+      session: () => undefined,
+      applied() {},
     }
     await t.rejects(suite.transport.probe(handshake, controller.signal), { code: 'link-lost' })
     t.equal(world.everwire.sessions().length, 0)
@@ -236,7 +240,6 @@ export async function linkCases(t: SuiteTest, suite: TransportSuiteOptions): Pro
       const again = openRawLink(suite.transport, {
         url: world.url,
         attach: { session, gen: 3, cursor, acked: 1 },
-        first: 2,
       })
       const { from, applied } = await again.welcomed()
       t.strictSame([from, applied], [cursor + 1, 1])

@@ -12,6 +12,7 @@ import {
   type EncodedFrame,
   type ErrorCode,
   type Fetch,
+  type FetchResponse,
   type Frame,
   type Link,
   type Welcome,
@@ -39,29 +40,35 @@ export interface RawLink {
 
 export interface RawLinkOptions {
   url: string
-  /** First number of the frames that are sent; one-way transports only. @default 1 */
-  first?: number
   attach: Partial<AttachRequest> & Record<string, unknown>
   /** Closes the link, without a word, as soon as it is welcomed and so many session frames came. */
   stopAfter?: number
 }
 
 /** Opens a link with the attach that is given, whatever it says. */
-export function openRawLink(
-  transport: ClientTransport,
-  { url, attach, first = 1, stopAfter }: RawLinkOptions,
-): RawLink {
+export function openRawLink(transport: ClientTransport, { url, attach, stopAfter }: RawLinkOptions): RawLink {
   const frames: RawLink['frames'] = []
   const others: Frame[] = []
   let welcome: Welcome | undefined
   let refused: string | undefined
   let closed: RawLink['closed']
   let next = 0
-  let nextUp = first
-  const up: EncodedFrame[] = []
+  /** Answers to the requests that bring frames up; a link that makes none is not one-way. */
+  const uplinks: Promise<string | undefined>[] = []
+  let isOneWay = false
+  const fetchAndListen: Fetch = async (address, init) => {
+    isOneWay = true
+    const answer = fetch(address, init as RequestInit)
+    if (address.endsWith('/uplink'))
+      uplinks.push(answer.then(async (response) => codeOfAnswer(await response.clone().text())))
+    return (await answer) as unknown as FetchResponse
+  }
   const handshake = {
     url,
-    fetch: globalThis.fetch as unknown as Fetch,
+    fetch: fetchAndListen,
+    idleMs: Infinity,
+    session: () => welcome?.session,
+    applied() {},
     clock: systemClock,
     headers: {},
     attach: ({ poll = 0, waitMs }: { poll?: number; waitMs?: number } = {}) =>
@@ -79,10 +86,6 @@ export function openRawLink(
           cursor: welcome ? next - 1 : (attach.cursor ?? 0),
         },
       ]),
-    uplink(sent: readonly EncodedFrame[]) {
-      up.push(...sent)
-      return true
-    },
   }
   const link = transport.attach(handshake, {
     receive(frame) {
@@ -144,12 +147,12 @@ export function openRawLink(
     },
     async send(header, data) {
       const frame = encodeFrame(header, data, { binary: data instanceof Uint8Array })
+      const before = uplinks.length
       link.send([frame])
-      const sent = up.splice(0)
-      if (sent.length === 0) return
-      const answer = await postUplink(url, welcome!.session, nextUp, sent)
-      nextUp += sent.filter(({ kind }) => isSessionKind(kind)).length
-      if (answer.code) throw new Error(`the uplink was refused: ${answer.code}`)
+      if (!isOneWay) return
+      await until(() => uplinks.length > before, 'the request that brings a frame up')
+      const code = await uplinks.at(-1)
+      if (code) throw new Error(`the uplink was refused: ${code}`)
     },
   }
 }
@@ -167,6 +170,11 @@ export async function postUplink(
   )
 }
 
+function codeOfAnswer(text: string): string | undefined {
+  const [kind, field] = parseEvents(text)[0]?.header ?? ['']
+  return kind === 'refuse' ? (field as string) : undefined
+}
+
 /** One request of the event-stream kind, and what its answer says. */
 export async function postBody(
   url: string,
@@ -178,11 +186,11 @@ export async function postBody(
   const type = response.headers.get('content-type') ?? ''
   if (!type.startsWith(eventStreamType))
     return { status: response.status, code: `not from Everwire: ${text}` }
-  const [frame] = parseEvents(text)
-  const [kind, field] = frame?.header ?? ['']
+  const [kind, field] = parseEvents(text)[0]?.header ?? ['']
+  const code = codeOfAnswer(text)
   return {
     status: response.status,
     ...(kind === 'seen' ? { applied: field as number } : {}),
-    ...(kind === 'refuse' ? { code: field as string } : {}),
+    ...(code === undefined ? {} : { code }),
   }
 }

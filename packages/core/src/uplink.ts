@@ -1,30 +1,11 @@
-import {
-  codeOf,
-  encodeFrame,
-  EverwireError,
-  exchangeFrames,
-  frameCount,
-  isSessionKind,
-  parseHeader,
-  refusal,
-  type EncodedFrame,
-  type Fetch,
-} from '@everwire/core'
+import { EverwireError } from './errors.js'
+import { encodeFrame, frameCount, isSessionKind, type EncodedFrame, type Frame } from './frame.js'
+import { parseHeader } from './codec.js'
+import { exchangeFrames, refusal } from './http-frames.js'
+import type { ClientHandshake } from './transport.js'
 
-export interface UplinkOptions {
-  fetch: Fetch
-  url: string
-  headers: () => Readonly<Record<string, string>>
-  /** What the session is called now; it changes when it moves to another node. */
-  session: () => string | undefined
-  /** Most frames in one request. */
-  maxFrames: number
-  /** The server has applied everything up to here. */
-  applied(number: number): void
-  /** The way up does not work. */
-  failed(error: EverwireError): void
-}
-
+/** Most frames in one request. */
+const maxFrames = 100
 /** Most bytes in one request, unless a single frame has more. */
 const maxBytes = 262_144
 
@@ -35,20 +16,17 @@ const maxBytes = 262_144
 export interface Uplink {
   /** Number of the first frame that will be sent. */
   start(first: number): void
-  send(frames: readonly EncodedFrame[]): boolean
-  /** Sends no more; what is under way stays so. */
+  send(frames: readonly EncodedFrame[]): void
+  /** Sends no more, but a good-bye; what is under way stays so. */
   stop(): void
 }
 
-export function createUplink({
-  fetch,
-  url,
-  headers,
-  session,
-  maxFrames,
-  applied,
-  failed,
-}: UplinkOptions): Uplink {
+/** @param failed the way up does not work; called once, after the frame that says why, if the server said so */
+export function createUplink(
+  { fetch, url, headers, session, applied }: ClientHandshake,
+  receive: (frame: Frame) => void,
+  failed: (error: unknown) => void,
+): Uplink {
   let queue: EncodedFrame[] = []
   let next = 1
   /** Kept: the last word of a session is sent after it was forgotten, and another may have begun. */
@@ -64,9 +42,7 @@ export function createUplink({
       if (count > 0 && bytes > maxBytes) break
       count++
     }
-    const batch = queue.slice(0, count)
-    queue = queue.slice(count)
-    return batch
+    return queue.splice(0, count)
   }
 
   const pump = async () => {
@@ -86,24 +62,25 @@ export function createUplink({
           fetch,
           url: `${url}/uplink`,
           method: 'POST',
-          headers: headers(),
+          headers,
           frames: [head, ...batch],
           // The last word of a page that is being left should still arrive.
           keepalive: batch.some(({ kind }) => kind === 'close'),
         },
         (frame) => {
-          if (frame.header[0] === 'refuse') throw refusal(frame)
+          if (frame.header[0] === 'refuse') {
+            if (!stopped) receive(frame)
+            throw refusal(frame)
+          }
           if (frame.header[0] === 'seen') answer = frame.header[1] as number
         },
       )
-      if (stopped) {
-        // Nobody listens any more; but a good-bye must not be lost behind the request that was under way.
-        queue = queue.filter(({ kind }) => kind === 'close')
-        continue
+      // Nobody listens any more; but a good-bye must not be lost behind the request that was under way.
+      if (stopped) queue = queue.filter(({ kind }) => kind === 'close')
+      else {
+        if (answer < next - 1) throw new EverwireError('link-lost', `${answer} of ${next - 1} applied`)
+        applied(answer)
       }
-      if (answer < next - 1)
-        throw new EverwireError('link-lost', `the server applied ${answer} frames of ${next - 1}`)
-      applied(answer)
     }
     busy = false
   }
@@ -114,18 +91,13 @@ export function createUplink({
       id = session() ?? id
     },
     send(frames) {
-      if (stopped) return true
+      if (stopped) return
       queue.push(...frames)
       pump().catch((error: unknown) => {
         if (stopped) return
         stopped = true
-        failed(
-          error instanceof EverwireError
-            ? error
-            : new EverwireError(codeOf(error, 'link-lost'), String(error)),
-        )
+        failed(error)
       })
-      return true
     },
     stop() {
       stopped = true

@@ -1,0 +1,154 @@
+import type { ClientTransport, Clock, TransportOffer } from '@everwire/core'
+import type { TransportVerdict } from './carrier.js'
+
+/** Where it is kept what works on which server's paths; `localStorage` fits. */
+export interface TransportMemory {
+  getItem(key: string): string | null
+  setItem(key: string, value: string): void
+}
+
+export interface NegotiatorOptions {
+  url: string
+  transports: readonly ClientTransport[]
+  clock: Clock
+  memory: TransportMemory | undefined
+  /** How long what is remembered counts. */
+  memoryMs: number
+}
+
+/** A transport that failed where another worked. */
+interface SetBack {
+  /** Milliseconds since 1970. */
+  until: number
+  times: number
+  reason: string
+}
+
+/** What is remembered of one server's paths. */
+interface Experience {
+  /** Milliseconds since 1970; it does not move, so that everything is tried anew some time. */
+  since: number
+  worked?: string
+  back: Record<string, SetBack>
+  /** Silence of so many milliseconds was cut. */
+  idleMs?: number
+}
+
+const firstSetBackMs = 30_000
+const maxSetBackMs = 3_600_000
+/** Shorter silences are cut by accident only. */
+const minIdleMs = 1_000
+
+/** Knows the transports: what they are offered, what worked and failed on this path; and says which to try. */
+export interface Negotiator {
+  /** Silence that the path is known to cut; infinite otherwise. */
+  readonly idleMs: number
+  /** All transports, the best first. */
+  verdicts(used?: string): TransportVerdict[]
+  /** Those that may be tried, in the order in which to try them. */
+  candidates(): ClientTransport[]
+  /** What the server says. */
+  offered(offers: readonly TransportOffer[]): void
+  worked(name: string): void
+  /** It failed where another works, or soon after it had opened: not tried for a time, twice as long each time. */
+  setBack(name: string, reason: string): void
+  /** A link broke after so many milliseconds of silence. */
+  fell(idleMs: number): void
+  /** This may be another network: what failed may work. */
+  forgetSetBacks(): void
+}
+
+export function createNegotiator({
+  url,
+  transports,
+  clock,
+  memory,
+  memoryMs,
+}: NegotiatorOptions): Negotiator {
+  const key = `everwire:${url}`
+  const offset = Date.now() - clock.now()
+  const now = () => clock.now() + offset
+  let offers: readonly TransportOffer[] = []
+  let suspectMs = 0
+  let known: Experience = { since: now(), back: {} }
+  try {
+    const kept = JSON.parse(memory?.getItem(key) ?? 'null') as Experience | null
+    if (kept && kept.since <= now() && typeof kept.back === 'object') known = kept
+  } catch {
+    // What was kept is not ours, or may not be read: it is learnt anew.
+  }
+
+  const keep = () => {
+    try {
+      memory?.setItem(key, JSON.stringify(known))
+    } catch {
+      // Storage that is full or forbidden: nothing is remembered.
+    }
+  }
+  const forget = () => {
+    if (now() - known.since > memoryMs) known = { since: now(), back: {} }
+  }
+  const rank = ({ name }: ClientTransport) => offers.find((offer) => offer.name === name)?.rank ?? 0
+  // The server's order where it has one, else the application's: sorting keeps what is equal as it is.
+  const ordered = () => [...transports].sort((a, b) => rank(a) - rank(b))
+
+  const verdict = (transport: ClientTransport, used?: string): TransportVerdict => {
+    const { name } = transport
+    const offer = offers.find((offer) => offer.name === name)
+    const back = known.back[name]
+    if (name === used) return { name, use: 'used', reason: 'it carries the session' }
+    if (!transport.supported()) return { name, use: 'unsupported', reason: 'not supported here' }
+    if (offer && !offer.offered) return { name, use: 'refused', reason: offer.reason }
+    if (back && back.until > now())
+      return {
+        name,
+        use: 'set-back',
+        reason: `${back.reason}; again in ${Math.ceil((back.until - now()) / 1_000)} s`,
+      }
+    return { name, use: 'possible', reason: known.worked === name ? 'it worked here' : 'not tried lately' }
+  }
+
+  return {
+    get idleMs() {
+      return known.idleMs ?? Infinity
+    },
+    verdicts: (used) => ordered().map((transport) => verdict(transport, used)),
+    candidates() {
+      forget()
+      const order = (transport: ClientTransport) => {
+        const { use, name } = verdict(transport)
+        return use === 'set-back' ? 2 : use !== 'possible' ? 3 : name === known.worked ? 0 : 1
+      }
+      return ordered()
+        .filter((transport) => order(transport) < 3)
+        .sort((a, b) => order(a) - order(b))
+    },
+    offered(said) {
+      offers = said
+    },
+    worked(name) {
+      forget()
+      known.worked = name
+      delete known.back[name]
+      keep()
+    },
+    setBack(name, reason) {
+      const times = (known.back[name]?.times ?? 0) + 1
+      const until = now() + Math.min(firstSetBackMs * 2 ** (times - 1), maxSetBackMs)
+      known.back[name] = { until, times, reason }
+      keep()
+    },
+    fell(idleMs) {
+      if (idleMs < minIdleMs) return
+      // Once is an accident, twice after the same silence is a timeout on the path.
+      if (Math.abs(idleMs - suspectMs) < idleMs / 4) {
+        known.idleMs = Math.min(idleMs, suspectMs, known.idleMs ?? Infinity)
+        keep()
+      }
+      suspectMs = idleMs
+    },
+    forgetSetBacks() {
+      for (const back of Object.values(known.back)) back.until = 0
+    },
+  }
+}
