@@ -185,8 +185,9 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
     cancelUpgrade()
     const isCut = error.code === 'link-lost' && error.retryAfterMs === undefined
     if (isCut) negotiator.fell(clock.now() - lastHeard)
-    if ((isCut || error.code === 'heartbeat-timeout') && lived < earlyMs && !isHidden)
-      negotiator.setBack(transport.name, `it opened, and broke after ${Math.round(lived)} ms`)
+    if (lived >= earlyMs) negotiator.lasted(transport.name)
+    else if ((isCut || error.code === 'heartbeat-timeout') && !isHidden)
+      negotiator.brokeEarly(transport.name, `it opened, and broke after ${Math.round(lived)} ms`)
     // Who connects only to break is no reason to come back faster.
     if (lived >= Math.min(backoffMs * 2 ** rounds, maxBackoffMs)) {
       rounds = 0

@@ -14,6 +14,8 @@ export interface NegotiatorOptions {
   memory: TransportMemory | undefined
   /** How long what is remembered counts. */
   memoryMs: number
+  /** How often a better transport is tried, on average; and how long one is set back at first. */
+  upgradeIntervalMs: number
 }
 
 /** A transport that failed where another worked. */
@@ -34,8 +36,8 @@ interface Experience {
   idleMs?: number
 }
 
-const firstSetBackMs = 30_000
-const maxSetBackMs = 3_600_000
+/** A set-back doubles up to so many times the first. */
+const maxSetBack = 16
 /** Shorter silences are cut by accident only. */
 const minIdleMs = 1_000
 
@@ -50,8 +52,12 @@ export interface Negotiator {
   /** What the server says. */
   offered(offers: readonly TransportOffer[]): void
   worked(name: string): void
-  /** It failed where another works, or soon after it had opened: not tried for a time, twice as long each time. */
+  /** It failed where another works: not tried for a time, twice as long each time. */
   setBack(name: string, reason: string): void
+  /** It broke soon after it had opened: once is an accident, twice in a row sets it back. */
+  brokeEarly(name: string, reason: string): void
+  /** It lasted. */
+  lasted(name: string): void
   /** A link broke after so many milliseconds of silence. */
   fell(idleMs: number): void
   /** This may be another network: what failed may work. */
@@ -64,16 +70,18 @@ export function createNegotiator({
   clock,
   memory,
   memoryMs,
+  upgradeIntervalMs,
 }: NegotiatorOptions): Negotiator {
   const key = `everwire:${url}`
   const offset = Date.now() - clock.now()
   const now = () => clock.now() + offset
   let offers: readonly TransportOffer[] = []
   let suspectMs = 0
+  let suspect: string | undefined
   let known: Experience = { since: now(), back: {} }
   try {
     const kept = JSON.parse(memory?.getItem(key) ?? 'null') as Experience | null
-    if (kept && kept.since <= now() && typeof kept.back === 'object') known = kept
+    if (kept?.back && kept.since <= now()) known = kept
   } catch {
     // What was kept is not ours, or may not be read: it is learnt anew.
   }
@@ -108,6 +116,13 @@ export function createNegotiator({
     return { name, use: 'possible', reason: known.worked === name ? 'it worked here' : 'not tried lately' }
   }
 
+  const setBack = (name: string, reason: string) => {
+    const times = (known.back[name]?.times ?? 0) + 1
+    const until = now() + upgradeIntervalMs * Math.min(2 ** (times - 1), maxSetBack)
+    known.back[name] = { until, times, reason }
+    keep()
+  }
+
   return {
     get idleMs() {
       return known.idleMs ?? Infinity
@@ -129,14 +144,16 @@ export function createNegotiator({
     worked(name) {
       forget()
       known.worked = name
-      delete known.back[name]
       keep()
     },
-    setBack(name, reason) {
-      const times = (known.back[name]?.times ?? 0) + 1
-      const until = now() + Math.min(firstSetBackMs * 2 ** (times - 1), maxSetBackMs)
-      known.back[name] = { until, times, reason }
-      keep()
+    setBack,
+    brokeEarly(name, reason) {
+      if (suspect === name || known.back[name]) setBack(name, reason)
+      suspect = name
+    },
+    lasted(name) {
+      suspect = undefined
+      delete known.back[name]
     },
     fell(idleMs) {
       if (idleMs < minIdleMs) return

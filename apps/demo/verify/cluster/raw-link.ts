@@ -52,7 +52,8 @@ export function openRawLink({ url, transport, answered, ...fields }: RawLinkOpti
   let { cursor } = fields
   let welcome: Welcome | undefined
   let ended: string | undefined
-  const up: EncodedFrame[] = []
+  /** It makes requests: what goes up is one of its own. */
+  let isOneWay = false
 
   const receive = (frame: Frame) => {
     const [kind, field] = frame.header
@@ -78,9 +79,15 @@ export function openRawLink({ url, transport, answered, ...fields }: RawLinkOpti
   const link: Link = transport.attach(
     {
       url,
-      fetch,
+      fetch: (address, init) => {
+        isOneWay = true
+        return fetch(address, init)
+      },
       clock: systemClock,
       headers: {},
+      idleMs: Infinity,
+      session: () => welcome?.session,
+      applied() {},
       attach: ({ poll = 0, waitMs }: { poll?: number; waitMs?: number } = {}) =>
         encodeFrame([
           'attach',
@@ -93,10 +100,6 @@ export function openRawLink({ url, transport, answered, ...fields }: RawLinkOpti
             ...(waitMs === undefined ? {} : { waitMs }),
           },
         ]),
-      uplink(frames) {
-        up.push(...frames)
-        return true
-      },
     },
     { receive, drained() {}, closed: (code) => void (ended ??= code) },
   )
@@ -111,9 +114,9 @@ export function openRawLink({ url, transport, answered, ...fields }: RawLinkOpti
     settled: () =>
       until('an answer to an attach', () => welcome !== undefined || ended !== undefined, settleMs),
     async send(first, frames) {
-      link.send(frames)
-      const requested = up.splice(0)
-      if (requested.length > 0) await post(url, welcome!.session, first, requested)
+      // The numbers are the caller's, and not those of the link's own way up.
+      if (isOneWay) await post(url, welcome!.session, first, frames)
+      else link.send(frames)
     },
     get attached() {
       return welcome !== undefined && ended === undefined
