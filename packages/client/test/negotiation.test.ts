@@ -262,7 +262,7 @@ t.test(
     client.connect()
     await clock.advance(60_000)
     network.receive('refuse', 'token-expired')
-  await clock.advance(0)
+    await clock.advance(0)
     t.equal(client.state, 'connected', 'no time has passed')
     t.equal(fetched, 2)
     t.same(network.tokens, ['t1', 't2'])
