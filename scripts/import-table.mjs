@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { at, root } from './lib.mjs'
 
-const core = /^@everwire\/core$/
+const core = /^@everwire\/core(\/limits)?$/
 const node = /^node:/
 const publicOnly = { allow: [/./], refuse: [/^@everwire\/testkit$/] }
 

@@ -1,11 +1,10 @@
 import {
-  assertChannelName,
   codeOf,
   decodeData,
-  defaults,
   encodeData,
   encodeFrame,
   EverwireError,
+  isChannelName,
   randomBase32,
   systemClock,
   type ClientTransport,
@@ -13,6 +12,7 @@ import {
   type Fetch,
   type Frame,
 } from '@everwire/core'
+import * as defaults from '@everwire/core/limits'
 import { Channel, type ChannelHost } from './channel.js'
 import type { CarriedSession, Carrier, CarrierStats, ConnectionState, Explanation } from './carrier.js'
 import { createConnector } from './connector.js'
@@ -222,7 +222,8 @@ export function createClient(options: ClientOptions): Client {
     connect: wake,
     close: () => carrier.close(),
     channel(name) {
-      assertChannelName(name)
+      if (!isChannelName(name))
+        throw new EverwireError('invalid-channel', `not namespace:rest: ${name.slice(0, 80)}`)
       let channel = channels.get(name)
       if (!channel) channels.set(name, (channel = new Channel(name, host)))
       return channel

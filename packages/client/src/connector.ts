@@ -1,15 +1,14 @@
 import {
   backoff,
-  codeInfo,
   codeOf,
   createHeartbeat,
-  defaults,
+  createSession,
   encodeFrame,
   EverwireError,
   protocolVersion,
   randomBase32,
+  recoveryOf,
   refusal,
-  Session,
   type AttachRequest,
   type Cancel,
   type ClientHandshake,
@@ -21,9 +20,11 @@ import {
   type Link,
   type LinkHandler,
   type Probe,
+  type Session,
   type TransportOffer,
   type Welcome,
 } from '@everwire/core'
+import * as defaults from '@everwire/core/limits'
 import type { Attempt, Carrier, CarrierHandler, ConnectionState } from './carrier.js'
 import { explain } from './explain.js'
 import { createNegotiator, type NegotiatorOptions } from './negotiator.js'
@@ -154,7 +155,7 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
   /** Comes back later: never faster than the backoff allows. */
   const retry = (error: EverwireError) => {
     if (isDone()) return
-    const { recovery } = codeInfo(error.code)
+    const recovery = recoveryOf(error.code)
     if (recovery === 'stop') return close(error)
     let wait = isSentAway ? 0 : backoff(rounds++, { backoffMs, maxBackoffMs, random })
     isSentAway = false
@@ -193,7 +194,7 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
       rounds = 0
       isTokenFresh = false
     }
-    if (codeInfo(error.code).recovery === 'session') lose()
+    if (recoveryOf(error.code) === 'session') lose()
     // Another attempt is under way, a switch for instance: it takes the session on, or comes back here.
     if (opening.size === 0) retry(error)
   }
@@ -235,10 +236,9 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
   }
 
   const begin = ({ ackFrames, ackBytes }: Welcome) =>
-    new Session(
+    createSession(
       // The queue above is the bound; on top come replies to the server, and what it has answered but not confirmed yet.
       {
-        overflow: 'refuse',
         outboxFrames: options.queueSize + defaults.outboxFrames,
         outboxBytes: options.queueBytes + defaults.outboxBytes,
         ackFrames,
@@ -396,7 +396,7 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
           receive: (frame) => receive(way, frame, timeoutMs),
           drained: () => session?.drained(way.link),
           closed: (code: ErrorCode, reason, retryAfterMs) =>
-            closed(way, new EverwireError(code, reason, retryAfterMs === undefined ? {} : { retryAfterMs })),
+            closed(way, new EverwireError(code, reason, { retryAfterMs })),
         }
         way.link = (probe ?? transport).attach(handshake(own), hears)
       })
@@ -525,7 +525,7 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
       await fetchToken()
       await choose(timeoutMs).catch(async (cause: unknown) => {
         const { code } = asError(cause)
-        if (codeInfo(code).recovery !== 'session') throw cause
+        if (recoveryOf(code) !== 'session') throw cause
         lose()
         // The way works, and the server has answered: another session may be opened at once.
         if (!hadSession || isDone()) throw cause
@@ -649,7 +649,7 @@ const asError = (error: unknown): EverwireError =>
 
 /** Another transport would hear the same. */
 const isFinal = ({ code, retryAfterMs }: EverwireError): boolean => {
-  const { recovery } = codeInfo(code)
+  const recovery = recoveryOf(code)
   return retryAfterMs !== undefined || (recovery !== 'retry' && recovery !== 'transport')
 }
 

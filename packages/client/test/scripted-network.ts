@@ -164,6 +164,9 @@ export function createScriptedNetwork(clock: FakeClock, paths: Record<string, Pa
       offers = next
     },
     /** Cuts every link; nothing works until it is up again. */
+    get isUp() {
+      return isUp
+    },
     set isUp(next: boolean) {
       isUp = next
       if (!isUp) for (const link of [...links]) link.cut()

@@ -1,5 +1,5 @@
 import { EverwireError } from './errors.js'
-import type { Session } from './session.js'
+import type { OwnerSession } from './owner-session.js'
 
 /** The version of the wire that this build speaks. */
 export const protocolVersion = 1
@@ -99,7 +99,7 @@ export function assertVersion({ v }: Readonly<Record<string, unknown>>): void {
  * second one of the same number from elsewhere · `lost` what the client needs is not here any more
  */
 export function judgeAttach(
-  session: Pick<Session, 'written' | 'base' | 'received' | 'acked'>,
+  session: Pick<OwnerSession, 'written' | 'received' | 'acked' | 'outbox'>,
   state: AttachState,
   { gen, place, poll, cursor, acked }: Pick<AttachRequest, 'gen' | 'place' | 'poll' | 'cursor' | 'acked'>,
 ): 'accept' | 'repeat' | 'stale' | 'lost' {
@@ -107,6 +107,6 @@ export function judgeAttach(
   if (gen === state.gen && (place !== state.place || poll < state.poll)) return 'stale'
   if (cursor > session.written || acked > session.received) return 'lost'
   // What was confirmed over another way while this attach was under way is not missing: the link's replay skips it.
-  if (Math.max(cursor, session.acked) + 1 < session.base) return 'lost'
+  if (Math.max(cursor, session.acked) + 1 < session.outbox.base) return 'lost'
   return gen === state.gen ? 'repeat' : 'accept'
 }

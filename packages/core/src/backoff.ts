@@ -1,4 +1,4 @@
-import { defaults } from './limits.js'
+import * as defaults from './limits.js'
 
 export interface BackoffOptions {
   /** First ceiling. @default 500 */

@@ -1,10 +1,15 @@
-const encoder = new TextEncoder()
-const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+/** Created when it is first needed: some runtimes lack the one or the other, and get by without. */
+const lazy = <T>(create: () => T): (() => T) => {
+  let created: T | undefined
+  return () => (created ??= create())
+}
+const encoder = /* @__PURE__ */ lazy(() => new TextEncoder())
+const strict = /* @__PURE__ */ lazy(() => new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }))
 
-export const utf8 = (text: string): Uint8Array<ArrayBuffer> => encoder.encode(text)
+export const utf8 = (text: string): Uint8Array<ArrayBuffer> => encoder().encode(text)
 
 /** @throws TypeError when the bytes are not UTF-8 */
-export const fromUtf8 = (bytes: Uint8Array): string => strict.decode(bytes)
+export const fromUtf8 = (bytes: Uint8Array): string => strict().decode(bytes)
 
 /** Bytes that `text` takes in UTF-8. Lone surrogates count 3, as the encoder replaces them. */
 export function utf8Length(text: string): number {
@@ -21,6 +26,10 @@ export function utf8Length(text: string): number {
   }
   return bytes
 }
+
+/** Bytes of a text or of bytes. */
+export const sizeOf = (data: string | Uint8Array): number =>
+  typeof data === 'string' ? utf8Length(data) : data.length
 
 /** Standard base64 with padding (RFC 4648 §4). */
 export function toBase64(bytes: Uint8Array): string {
@@ -41,9 +50,13 @@ export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
 
 const alphabet = 'abcdefghijklmnopqrstuvwxyz234567'
 
-/** `length` characters of lower-case base32 (RFC 4648 §6), five random bits each. */
+/**
+ * `length` characters of lower-case base32 (RFC 4648 §6), five random bits each. Where the runtime has no `crypto` they
+ * can be guessed: what a client names so need only differ, and servers have it.
+ */
 export function randomBase32(length: number): string {
+  const random = globalThis.crypto?.getRandomValues(new Uint8Array(length))
   let text = ''
-  for (const byte of crypto.getRandomValues(new Uint8Array(length))) text += alphabet[byte & 31]
+  for (let i = 0; i < length; i++) text += alphabet[(random ? random[i]! : Math.random() * 32) & 31]
   return text
 }

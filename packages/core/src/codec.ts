@@ -1,7 +1,7 @@
-import { fromUtf8, utf8, utf8Length } from './bytes.js'
+import { fromUtf8, sizeOf, utf8 } from './bytes.js'
 import { EverwireError } from './errors.js'
 import { headerFits, type EncodedFrame, type Frame, type Payload } from './frame.js'
-import { defaults } from './limits.js'
+import * as defaults from './limits.js'
 
 /*
  * A frame is its header, a JSON array in one line, and for frames that carry data a newline and the payload, raw.
@@ -10,20 +10,21 @@ import { defaults } from './limits.js'
 
 const newline = 10
 
+/** @throws TypeError when the bytes are not UTF-8 */
+export const textOf = (data: Payload): string => (typeof data === 'string' ? data : fromUtf8(data))
+
 /** The frame as text. Only for frames whose payload is not binary. */
-export function frameText({ head, data }: EncodedFrame): string {
-  return data === undefined ? head : `${head}\n${typeof data === 'string' ? data : fromUtf8(data)}`
-}
+export const frameText = ({ head, data }: EncodedFrame): string =>
+  data === undefined ? head : `${head}\n${textOf(data)}`
 
 /** The frame as bytes. */
-export function frameBytes({ head, data }: EncodedFrame): Uint8Array {
-  if (data === undefined || typeof data === 'string')
-    return utf8(data === undefined ? head : `${head}\n${data}`)
-  const start = utf8(head)
-  const bytes = new Uint8Array(start.length + 1 + data.length)
+export function frameBytes(frame: EncodedFrame): Uint8Array {
+  const { head, data } = frame
+  if (data === undefined || typeof data === 'string') return utf8(frameText(frame))
+  const start = utf8(`${head}\n`)
+  const bytes = new Uint8Array(start.length + data.length)
   bytes.set(start)
-  bytes[start.length] = newline
-  bytes.set(data, start.length + 1)
+  bytes.set(data, start.length)
   return bytes
 }
 
@@ -31,20 +32,17 @@ export function frameBytes({ head, data }: EncodedFrame): Uint8Array {
  * Reads a header line.
  * @throws EverwireError `bad-frame` when it is not a header, `unknown-frame` when its kind is not known
  */
-export function parseHeader(head: string): Frame['header'] {
+export function parseHeader(line: Payload): Frame['header'] {
   let header: unknown
   try {
-    header = JSON.parse(head)
+    header = JSON.parse(textOf(line))
   } catch (cause) {
-    throw new EverwireError('bad-frame', 'a frame header is not JSON', { cause })
+    throw new EverwireError('bad-frame', 'no JSON in a header', { cause })
   }
-  if (!Array.isArray(header) || typeof header[0] !== 'string')
-    throw new EverwireError('bad-frame', 'a frame header is not an array that starts with a kind')
-  const fit = headerFits(header)
-  if (fit === undefined)
-    throw new EverwireError('unknown-frame', `unknown frame kind ${header[0].slice(0, 40)}`)
-  if (!fit) throw new EverwireError('bad-frame', `the fields of a ${header[0]} frame do not fit`)
-  return header as unknown as Frame['header']
+  const fit = Array.isArray(header) && headerFits(header)
+  if (fit) return header as unknown as Frame['header']
+  const kind = String((header as unknown[] | null)?.[0]).slice(0, 40)
+  throw new EverwireError(fit === undefined ? 'unknown-frame' : 'bad-frame', `header of ${kind}`)
 }
 
 export interface ParseOptions {
@@ -52,6 +50,11 @@ export interface ParseOptions {
   binary?: boolean
   /** Largest frame in bytes. @default 65536 */
   maxBytes?: number
+}
+
+/** @throws EverwireError `frame-too-large` */
+export function assertSize(bytes: number, maxBytes: number): void {
+  if (bytes > maxBytes) throw new EverwireError('frame-too-large', `${bytes} bytes, at most ${maxBytes}`)
 }
 
 /**
@@ -62,20 +65,12 @@ export function parseFrame(
   input: Payload,
   { binary = false, maxBytes = defaults.frameBytes }: ParseOptions = {},
 ): Frame {
-  const size = typeof input === 'string' ? utf8Length(input) : input.length
-  if (size > maxBytes)
-    throw new EverwireError('frame-too-large', `a frame has ${size} bytes, the limit is ${maxBytes}`)
-  const end = typeof input === 'string' ? input.indexOf('\n') : input.indexOf(newline)
-  const head = end < 0 ? input : input.slice(0, end)
-  let text: string
-  try {
-    text = typeof head === 'string' ? head : fromUtf8(head)
-  } catch (cause) {
-    throw new EverwireError('bad-frame', 'a frame header is not UTF-8', { cause })
-  }
-  const header = parseHeader(text)
-  if (end < 0) return { header }
-  return { header, data: typeof input === 'string' ? input.slice(end + 1) : input.subarray(end + 1), binary }
+  assertSize(sizeOf(input), maxBytes)
+  const isText = typeof input === 'string'
+  const end = isText ? input.indexOf('\n') : input.indexOf(newline)
+  if (end < 0) return { header: parseHeader(input) }
+  const data = isText ? input.slice(end + 1) : input.subarray(end + 1)
+  return { header: parseHeader(input.slice(0, end)), data, binary }
 }
 
 /** What the receiver of an encoded frame reads. */

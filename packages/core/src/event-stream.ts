@@ -1,8 +1,8 @@
-import { fromBase64, fromUtf8, toBase64, utf8, utf8Length } from './bytes.js'
-import { parseHeader } from './codec.js'
+import { fromBase64, fromUtf8, sizeOf, toBase64, utf8 } from './bytes.js'
+import { assertSize, parseHeader, textOf } from './codec.js'
 import { EverwireError } from './errors.js'
 import type { EncodedFrame, Frame } from './frame.js'
-import { defaults } from './limits.js'
+import * as defaults from './limits.js'
 
 /*
  * The one encoding of the HTTP transports, in both directions: an event stream
@@ -18,14 +18,11 @@ const unsafe = /[\r\0]/
 /** One frame as one event. */
 export function encodeEvent({ head, data, binary }: EncodedFrame): string {
   if (data === undefined) return `data: ${head}\n\n`
-  if (binary) return base64Event('b', head, typeof data === 'string' ? utf8(data) : data)
-  const text = typeof data === 'string' ? data : fromUtf8(data)
-  if (unsafe.test(text)) return base64Event('t', head, utf8(text))
-  return `data: ${head}\ndata: ${text.includes('\n') ? text.replaceAll('\n', '\ndata: ') : text}\n\n`
+  const text = binary ? '' : textOf(data)
+  return binary || unsafe.test(text)
+    ? `event: ${binary ? 'b' : 't'}\ndata: ${head}\ndata: ${toBase64(typeof data === 'string' ? utf8(data) : data)}\n\n`
+    : `data: ${head}\ndata: ${text.replaceAll('\n', '\ndata: ')}\n\n`
 }
-
-const base64Event = (type: string, head: string, bytes: Uint8Array) =>
-  `event: ${type}\ndata: ${head}\ndata: ${toBase64(bytes)}\n\n`
 
 export const encodeEvents = (frames: readonly EncodedFrame[]): string => frames.map(encodeEvent).join('')
 
@@ -45,15 +42,22 @@ export function createEventStreamParser(
   onFrame: (frame: Frame) => void,
   { maxBytes = defaults.frameBytes }: { maxBytes?: number } = {},
 ): EventStreamParser {
-  // base64 takes 4/3; what is larger than this cannot be a legal frame.
-  const maxBuffer = Math.ceil(maxBytes * 1.34) + 1024
   let rest = ''
   let lines: string[] = []
   let held = 0
   let type = ''
   let afterCr = false
 
-  const dispatch = () => {
+  const line = (text: string) => {
+    if (text !== '') {
+      const [, field, value = ''] = /^([^:]*)(?:: ?(.*))?$/s.exec(text)!
+      if (field === 'event') type = value
+      if (field === 'data') {
+        lines.push(value)
+        held += value.length + 1
+      }
+      return
+    }
     const [head, ...more] = lines
     const kind = type
     lines = []
@@ -61,23 +65,8 @@ export function createEventStreamParser(
     type = ''
     if (head === undefined) return
     const frame = read(kind, head, more)
-    const size = utf8Length(head) + (frame.data === undefined ? 0 : 1 + payloadBytes(frame.data))
-    if (size > maxBytes)
-      throw new EverwireError('frame-too-large', `a frame has ${size} bytes, the limit is ${maxBytes}`)
+    assertSize(sizeOf(head) + (frame.data === undefined ? 0 : 1 + sizeOf(frame.data)), maxBytes)
     onFrame(frame)
-  }
-
-  const line = (text: string) => {
-    if (text === '') return dispatch()
-    const colon = text.indexOf(':')
-    if (colon === 0) return
-    const field = colon < 0 ? text : text.slice(0, colon)
-    const value = colon < 0 ? '' : text.slice(text[colon + 1] === ' ' ? colon + 2 : colon + 1)
-    if (field === 'event') type = value
-    else if (field === 'data') {
-      lines.push(value)
-      held += value.length + 1
-    }
   }
 
   return {
@@ -86,41 +75,32 @@ export function createEventStreamParser(
       // A CR that ended the last piece and an LF that begins this one are one line end.
       if (afterCr && text[0] === '\n') start = 1
       if (text !== '') afterCr = text.endsWith('\r')
-      const lineEnd = /\r\n|\r|\n/g
+      const lineEnd = /\r\n?|\n/g
       lineEnd.lastIndex = start
       for (let match = lineEnd.exec(text); match; match = lineEnd.exec(text)) {
         const whole = rest + text.slice(start, match.index)
         rest = ''
-        start = match.index + match[0].length
+        start = lineEnd.lastIndex
         line(whole)
       }
       rest += text.slice(start)
-      if (held + rest.length > maxBuffer)
-        throw new EverwireError(
-          'frame-too-large',
-          `an event is longer than a frame of ${maxBytes} bytes can be`,
-        )
+      // base64 takes 4/3; what is larger than this cannot be a legal frame.
+      assertSize(held + rest.length, Math.ceil(maxBytes * 1.34) + 1024)
     },
   }
 }
 
-const payloadBytes = (data: string | Uint8Array) =>
-  typeof data === 'string' ? utf8Length(data) : data.length
-
 function read(type: string, head: string, more: readonly string[]): Frame {
   const header = parseHeader(head)
   if (type === '') return more.length === 0 ? { header } : { header, data: more.join('\n'), binary: false }
-  if (type !== 'b' && type !== 't')
-    throw new EverwireError('bad-frame', `unknown event type ${type.slice(0, 40)}`)
-  let bytes: Uint8Array
   try {
-    bytes = fromBase64(more.join(''))
-    return type === 'b'
-      ? { header, data: bytes, binary: true }
-      : { header, data: fromUtf8(bytes), binary: false }
+    const bytes = fromBase64(more.join(''))
+    if (type === 'b') return { header, data: bytes, binary: true }
+    if (type === 't') return { header, data: fromUtf8(bytes), binary: false }
   } catch (cause) {
-    throw new EverwireError('bad-frame', 'the payload of an event is not base64', { cause })
+    throw new EverwireError('bad-frame', 'no base64', { cause })
   }
+  throw new EverwireError('bad-frame', `event ${type.slice(0, 40)}`)
 }
 
 /** Reads a whole body. @throws as `push` does, and `bad-frame` when it ends in mid-event */

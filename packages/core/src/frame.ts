@@ -1,4 +1,4 @@
-import { utf8Length } from './bytes.js'
+import { sizeOf, utf8Length } from './bytes.js'
 
 /** What a frame carries after its header: JSON as text or as its UTF-8 bytes, or opaque bytes when `binary`. */
 export type Payload = string | Uint8Array
@@ -39,13 +39,12 @@ export function encodeFrame(
   { binary, channel, compress }: Pick<Partial<EncodedFrame>, 'binary' | 'channel' | 'compress'> = {},
 ): EncodedFrame {
   const head = JSON.stringify(header)
-  const size = data === undefined ? 0 : 1 + (typeof data === 'string' ? utf8Length(data) : data.length)
   return {
     kind: header[0],
     head,
     data,
     binary,
-    bytes: utf8Length(head) + size,
+    bytes: utf8Length(head) + (data === undefined ? 0 : 1 + sizeOf(data)),
     channel,
     compress,
     outboxes: 0,
@@ -53,13 +52,13 @@ export function encodeFrame(
 }
 
 /*
- * Shapes of the headers, field by field: s string, n whole number from 0, o object, e string or null, i string or
- * number; a capital letter may be missing. Fields after the shape are ignored, so that a newer peer may add some.
+ * Shapes of the headers, field by field: s string, n whole number from 0, o object, e string or null; a capital
+ * letter may be missing. Fields after the shape are ignored, so that a newer peer may add some.
  * The sets are closed: an unknown session frame would be miscounted, so it ends the session; and so does every unknown
  * kind, unless it starts with `~`, which says that it is a link frame.
  */
 const sessionShapes: Record<string, string> = {
-  m: 'sei',
+  m: 'se',
   gap: 'ssSN',
   sub: 'sSN',
   unsub: 'sS',
@@ -88,53 +87,39 @@ const linkShapes: Record<string, string> = {
 }
 
 /** Kinds that are numbered. */
-export const sessionKinds: readonly string[] = Object.keys(sessionShapes)
+export const sessionKinds: readonly string[] = /* @__PURE__ */ Object.keys(sessionShapes)
 /** Kinds that belong to one link and are never numbered. */
-export const linkKinds: readonly string[] = Object.keys(linkShapes)
+export const linkKinds: readonly string[] = /* @__PURE__ */ Object.keys(linkShapes)
 
 export const isSessionKind = (kind: string): boolean => Object.hasOwn(sessionShapes, kind)
 
 const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0
 
 const fits = (type: string, value: unknown) =>
-  type === 's'
-    ? typeof value === 'string'
-    : type === 'n'
-      ? isCount(value)
-      : type === 'e'
-        ? typeof value === 'string' || value === null
-        : type === 'i'
-          ? typeof value === 'string' || isCount(value)
-          : typeof value === 'object' && value !== null && !Array.isArray(value)
+  type === 'n'
+    ? isCount(value)
+    : type === 'o'
+      ? typeof value === 'object' && value !== null && !Array.isArray(value)
+      : typeof value === 'string' || (type === 'e' && value === null)
 
 /** A link frame of a newer version, which who does not know it ignores: its kind starts with `~`. */
 export const isForeignKind = (kind: string): boolean => kind.startsWith('~')
 
 /** Whether the fields fit the kind; `undefined` when the kind is not known. */
-export function headerFits(header: readonly unknown[]): boolean | undefined {
-  const kind = header[0] as string
+export function headerFits([kind, ...fields]: readonly unknown[]): boolean | undefined {
+  if (typeof kind !== 'string') return false
   if (isForeignKind(kind)) return true
-  const shape = isSessionKind(kind)
-    ? sessionShapes[kind]
-    : Object.hasOwn(linkShapes, kind)
-      ? linkShapes[kind]
-      : undefined
-  if (shape === undefined) return undefined
-  for (let i = 0; i < shape.length; i++) {
-    const letter = shape[i]!
-    const type = letter.toLowerCase()
-    const value = header[i + 1]
-    // A missing field in the middle is written as null, because JSON has no other word for it.
-    if (type !== letter && (value === undefined || value === null)) continue
-    if (!fits(type, value)) return false
-  }
-  if (kind !== 'm') return true
+  const shapes = isSessionKind(kind) ? sessionShapes : linkShapes
+  if (!Object.hasOwn(shapes, kind)) return undefined
   // History: offset, previous. Live: run, number, previous.
-  const counts = typeof header[3] === 'string' ? [header[4], header[5]] : [header[3], header[4]]
-  return counts.every(isCount)
+  const counts = kind !== 'm' ? '' : typeof fields[2] === 'string' ? 'snn' : 'nn'
+  return [...(shapes[kind] + counts)].every((letter, i) => {
+    const type = letter.toLowerCase()
+    // A missing field in the middle is written as null, because JSON has no other word for it.
+    return (type !== letter && fields[i] == null) || fits(type, fields[i])
+  })
 }
 
 /** How many numbers a session frame takes: one, except for `void`, which stands for frames that are not sent. */
-export function frameCount(header: Frame['header']): number {
-  return header[0] === 'void' ? (header[1] as number) : 1
-}
+export const frameCount = (header: Frame['header']): number =>
+  header[0] === 'void' ? (header[1] as number) : 1

@@ -12,7 +12,9 @@ declare class TextDecoder {
 }
 declare function atob(base64: string): string
 declare function btoa(binary: string): string
-declare const crypto: { getRandomValues<T extends Uint8Array>(bytes: T): T }
+// React Native has none of its own.
+// eslint-disable-next-line no-var -- only these are properties of globalThis
+declare var crypto: { getRandomValues<T extends Uint8Array>(bytes: T): T } | undefined
 declare function queueMicrotask(run: () => void): void
 interface AbortSignal {
   readonly aborted: boolean

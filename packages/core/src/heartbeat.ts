@@ -1,5 +1,5 @@
 import type { Cancel, Clock } from './clock.js'
-import { defaults } from './limits.js'
+import * as defaults from './limits.js'
 
 export interface HeartbeatOptions {
   clock: Clock

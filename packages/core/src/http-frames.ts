@@ -1,4 +1,4 @@
-import { codeInfo, EverwireError, type ErrorCode } from './errors.js'
+import { EverwireError } from './errors.js'
 import { createEventStreamParser, encodeEvents, eventStreamType } from './event-stream.js'
 import type { EncodedFrame, Frame } from './frame.js'
 
@@ -48,17 +48,18 @@ export async function exchangeFrames(
   { fetch, url, method, headers, frames, signal, maxBytes, keepalive }: ExchangeOptions,
   onFrame: (frame: Frame) => void,
 ): Promise<void> {
-  const own: Record<string, string> =
-    method === 'GET'
-      ? { accept: eventStreamType, [framesHeader]: asciiJson(frames) }
-      : { accept: eventStreamType, 'content-type': eventStreamType }
+  const isPost = method === 'POST'
   let response: FetchResponse
   try {
     response = await fetch(url, {
       method,
-      headers: { ...headers, ...own },
+      headers: {
+        ...headers,
+        accept: eventStreamType,
+        ...(isPost ? { 'content-type': eventStreamType } : { [framesHeader]: asciiJson(frames) }),
+      },
       cache: 'no-store',
-      ...(method === 'POST' ? { body: encodeEvents(frames) } : {}),
+      ...(isPost ? { body: encodeEvents(frames) } : {}),
       ...(signal ? { signal } : {}),
       ...(keepalive ? { keepalive } : {}),
     })
@@ -95,40 +96,3 @@ const asciiJson = (frames: readonly EncodedFrame[]) =>
     /[\u007f-\uffff]/g,
     (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )
-
-/** What a `refuse` or `close` frame says, as an error. */
-export function refusal({ header: [, code, message, retryAfterMs] }: Frame): EverwireError {
-  return new EverwireError(code as ErrorCode, typeof message === 'string' ? message : undefined, {
-    ...(typeof retryAfterMs === 'number' ? { retryAfterMs } : {}),
-  })
-}
-
-/** The part of Node's ServerResponse that is used. */
-export interface ResponseLike {
-  readonly writableLength: number
-  writeHead(status: number, headers: Record<string, string | string[] | number | undefined>): unknown
-  write(chunk: string | Uint8Array): boolean
-  end(): unknown
-  destroy(): unknown
-}
-
-/** Headers of every answer that streams: nothing on the path may store, change or hold it. */
-export const streamHeaders = {
-  'content-type': eventStreamType,
-  'cache-control': 'no-store, no-transform',
-  'x-accel-buffering': 'no',
-} as const
-
-/** How an answer starts: as its first frame says when that refuses, else with 200. */
-export function startOf(first: EncodedFrame | undefined): {
-  status: number
-  headers: Record<string, string>
-} {
-  if (first?.kind !== 'refuse') return { status: 200, headers: {} }
-  const [, code, , retryAfterMs] = JSON.parse(first.head) as [string, string, string?, number?]
-  return { status: codeInfo(code).status, headers: retryAfter(retryAfterMs) }
-}
-
-/** RFC 9110 §10.2.3, in whole seconds. */
-export const retryAfter = (ms: number | undefined): Record<string, string> =>
-  ms === undefined ? {} : { 'retry-after': String(Math.ceil(ms / 1_000)) }

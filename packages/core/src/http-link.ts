@@ -1,5 +1,6 @@
 import type { Welcome } from './attach.js'
-import { EverwireError, type ErrorCode } from './errors.js'
+import type { ErrorCode } from './codes.js'
+import { EverwireError } from './errors.js'
 import type { Frame } from './frame.js'
 import type { Link, LinkHandler } from './link.js'
 import type { ClientHandshake } from './transport.js'

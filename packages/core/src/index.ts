@@ -27,21 +27,19 @@ export type {
   StoredPublication,
 } from './bus.js'
 export { fromBase64, fromUtf8, randomBase32, toBase64, utf8, utf8Length } from './bytes.js'
-export { assertChannelName, channelNameFault, maxChannelBytes, ownChannel } from './channel-name.js'
+export { isChannelName, maxChannelBytes, ownChannel } from './channel-name.js'
+export { assertChannelName, channelNameFault } from './channel-name-fault.js'
 export { systemClock, type Cancel, type Clock } from './clock.js'
 export { decode, frameBytes, frameText, parseFrame, parseHeader, type ParseOptions } from './codec.js'
+export { codeInfo, codes, type ErrorCode, type Recovery } from './codes.js'
 export {
-  codeInfo,
   codeOf,
   codeOfClose,
-  codes,
   EverwireError,
   gapReasons,
-  isCode,
-  type ErrorCode,
+  recoveryOf,
   type EverwireErrorOptions,
   type GapReason,
-  type Recovery,
 } from './errors.js'
 export {
   comment,
@@ -68,27 +66,34 @@ export { createHeartbeat, type Heartbeat, type HeartbeatOptions } from './heartb
 export {
   exchangeFrames,
   framesHeader,
-  refusal,
-  retryAfter,
-  streamHeaders,
   type ExchangeOptions,
   type Fetch,
   type FetchResponse,
-  type ResponseLike,
 } from './http-frames.js'
 export { createHttpLink, type ReadDown } from './http-link.js'
-export { defaults } from './limits.js'
+export * as defaults from './limits.js'
 export type { Link, LinkHandler } from './link.js'
-export { Outbox, OutboxBudget, type OutboxLimits } from './outbox.js'
+export { createOutbox, type Outbox, type OutboxKeeper, type OutboxLimits } from './outbox.js'
+export { OutboxBudget } from './outbox-budget.js'
+export {
+  createOwnerSession,
+  type OwnerSession,
+  type OwnerSessionOptions,
+  type SessionState,
+} from './owner-session.js'
 export { decodeData, encodeData } from './payload.js'
 export { createGreeting } from './probe.js'
+export { refusal } from './refusal.js'
+export { retryAfter, streamHeaders, type ResponseLike } from './response-head.js'
 export { createResponseLink, type ResponseLink, type ResponseLinkOptions } from './response-link.js'
 export {
-  Session,
+  createSession,
   type LinkNumbers,
+  type Session,
+  type SessionBase,
+  type SessionGround,
   type SessionHandler,
   type SessionOptions,
-  type SessionState,
 } from './session.js'
 export type {
   ClientHandshake,

@@ -1,5 +1,5 @@
 import type { EncodedFrame, Frame } from './frame.js'
-import type { ErrorCode } from './errors.js'
+import type { ErrorCode } from './codes.js'
 
 /** One attached transport connection. */
 export interface Link {

@@ -1,4 +1,4 @@
-import { fromUtf8 } from './bytes.js'
+import { textOf } from './codec.js'
 import { EverwireError } from './errors.js'
 import type { Frame, Payload } from './frame.js'
 
@@ -9,23 +9,22 @@ import type { Frame, Payload } from './frame.js'
 export function encodeData(value: unknown): { data?: Payload; binary?: boolean } {
   if (value === undefined) return {}
   if (value instanceof Uint8Array) return { data: value, binary: true }
-  let text: string | undefined
   try {
-    text = JSON.stringify(value)
+    // What has no JSON form, such as a function, gives undefined.
+    const data = JSON.stringify(value) as string | undefined
+    if (data !== undefined) return { data }
   } catch (cause) {
-    throw new EverwireError('bad-payload', 'the value cannot be written as JSON', { cause })
+    throw new EverwireError('bad-payload', 'no JSON', { cause })
   }
-  if (text === undefined)
-    throw new EverwireError('bad-payload', `a ${typeof value} cannot be written as JSON`)
-  return { data: text }
+  throw new EverwireError('bad-payload', `no JSON: a ${typeof value}`)
 }
 
 /** The value that a frame carries. @throws EverwireError `bad-payload` */
 export function decodeData({ data, binary }: Pick<Frame, 'data' | 'binary'>): unknown {
   if (data === undefined || (binary && typeof data !== 'string')) return data
   try {
-    return JSON.parse(typeof data === 'string' ? data : fromUtf8(data)) as unknown
+    return JSON.parse(textOf(data)) as unknown
   } catch (cause) {
-    throw new EverwireError('bad-payload', 'the payload is not JSON in UTF-8', { cause })
+    throw new EverwireError('bad-payload', 'no JSON', { cause })
   }
 }

@@ -1,7 +1,7 @@
 import { protocolVersion } from './attach.js'
 import { randomBase32 } from './bytes.js'
 import { encodeFrame, type EncodedFrame, type Frame } from './frame.js'
-import { refusal } from './http-frames.js'
+import { refusal } from './refusal.js'
 
 /** The frames of a probe, and the judge of its answers: PROTOCOL.md, "Opening". */
 export function createGreeting(): {

@@ -1,8 +1,8 @@
 import type { Cancel, Clock } from './clock.js'
-import type { ErrorCode } from './errors.js'
+import type { ErrorCode } from './codes.js'
 import { encodeEvent } from './event-stream.js'
 import type { EncodedFrame } from './frame.js'
-import { startOf, streamHeaders, type ResponseLike } from './http-frames.js'
+import { startOf, streamHeaders, type ResponseLike } from './response-head.js'
 import type { Link, LinkHandler } from './link.js'
 
 export interface ResponseLinkOptions {

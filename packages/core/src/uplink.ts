@@ -1,7 +1,8 @@
 import { EverwireError } from './errors.js'
 import { encodeFrame, frameCount, isSessionKind, type EncodedFrame, type Frame } from './frame.js'
 import { parseHeader } from './codec.js'
-import { exchangeFrames, refusal } from './http-frames.js'
+import { exchangeFrames } from './http-frames.js'
+import { refusal } from './refusal.js'
 import type { ClientHandshake } from './transport.js'
 
 /** Most frames in one request. */

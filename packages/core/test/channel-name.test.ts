@@ -1,12 +1,13 @@
 import { test } from 'tap'
-import { assertChannelName, channelNameFault, codeOf, ownChannel } from '../src/index.js'
+import { assertChannelName, channelNameFault, codeOf, isChannelName, ownChannel } from '../src/index.js'
 
 const codeOfName = (name: string) => {
+  const isGood = isChannelName(name)
   try {
     assertChannelName(name)
-    return 'fine'
+    return isGood ? 'fine' : 'the client refuses it'
   } catch (error) {
-    return codeOf(error)
+    return isGood ? 'the client takes it' : codeOf(error)
   }
 }
 
@@ -65,6 +66,16 @@ test('everything else is refused, and the reason says what is wrong', (t) => {
   }
   for (const name of ['@', '@ME', '@me:x', '@other', '@a:b'])
     t.equal(codeOfName(name), 'invalid-channel', name)
+  t.end()
+})
+
+test('the short check of clients agrees about every character', (t) => {
+  const different: string[] = []
+  for (let unit = 0; unit <= 0xffff; unit++) {
+    const name = `a:${String.fromCharCode(unit)}b`
+    if (!['fine', 'invalid-channel'].includes(codeOfName(name))) different.push(unit.toString(16))
+  }
+  t.same(different, [])
   t.end()
 })
 

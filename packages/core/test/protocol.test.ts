@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import {
+  codeOfClose,
   codes,
   defaults,
   encodeEvent,
@@ -11,6 +12,7 @@ import {
   parseEvents,
   parseFrame,
   readAttach,
+  recoveryOf,
   sessionKinds,
 } from '@everwire/core'
 
@@ -58,7 +60,13 @@ t.test('the kinds, codes, gap reasons and limits are those of the code', async (
     { close: Number(close), status: Number(status), recovery },
   ])
   t.same(Object.fromEntries(page9), codes)
-  t.same(Object.fromEntries(table('limit').map(([name, value]) => [name, Number(value)])), defaults)
+  t.same(Object.fromEntries(table('limit').map(([name, value]) => [name, Number(value)])), { ...defaults })
+  for (const [code, { close, recovery }] of Object.entries(codes)) {
+    // A browser loads only what it must do otherwise than to retry, and not what never ends a link.
+    const known = recovery !== 'operation' && recovery !== 'retry' && recovery
+    t.equal(recoveryOf(code), known || (code === 'forbidden' ? 'operation' : 'retry'), code)
+    t.equal(codeOfClose(close), known ? code : code === 'forbidden' ? code : 'link-lost')
+  }
   t.same(
     table('gap reason').map(([reason]) => reason),
     gapReasons,

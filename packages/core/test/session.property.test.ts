@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import { test } from 'tap'
 import { judgeAttach } from '../src/attach.js'
-import { Session } from '../src/session.js'
+import { createOutbox } from '../src/outbox.js'
+import { createOwnerSession } from '../src/owner-session.js'
+import { createSession } from '../src/session.js'
 import { loadMutant, type Mutation } from './mutants.js'
 import {
   createWorld,
@@ -25,10 +27,13 @@ const property = (core: Core, config: fc.Arbitrary<Config>) =>
 
 for (const [name, config] of Object.entries({ roomy, tight, replaying }))
   test(`${name} outboxes: any schedule, then a good network, ends with every frame received once and in order`, (t) => {
-    const result = fc.check(property({ Session, judgeAttach }, config), {
-      numRuns,
-      ...(seed === undefined ? {} : { seed }),
-    })
+    const result = fc.check(
+      property({ createOutbox, createOwnerSession, createSession, judgeAttach }, config),
+      {
+        numRuns,
+        ...(seed === undefined ? {} : { seed }),
+      },
+    )
     t.notOk(
       result.failed,
       result.failed ? `${String(result.errorInstance)}\n${fc.defaultReportMessage(result)}` : 'holds',
@@ -49,52 +54,58 @@ const mutants: Record<string, Mutation[]> = {
     { file: 'attach', from: "? 'repeat' : 'accept'", to: "? 'accept' : 'accept'" },
   ],
   'what was given up counts as replayable': [
-    { file: 'attach', from: "if (Math.max(cursor, session.acked) + 1 < session.base) return 'lost'", to: '' },
+    {
+      file: 'attach',
+      from: "if (Math.max(cursor, session.acked) + 1 < session.outbox.base) return 'lost'",
+      to: '',
+    },
   ],
   'what was confirmed on another way counts as missing': [
     { file: 'attach', from: 'Math.max(cursor, session.acked)', to: 'cursor' },
   ],
   'replay starts one too late': [
-    { file: 'session', from: 'this.#written = sendFrom - 1', to: 'this.#written = sendFrom' },
+    { file: 'session', from: 'session.writtenHere = sendFrom - 1', to: 'session.writtenHere = sendFrom' },
   ],
   'nothing is replayed': [
-    { file: 'session', from: 'this.#written = sendFrom - 1', to: 'this.#written = this.#everWritten' },
+    {
+      file: 'session',
+      from: 'session.writtenHere = sendFrom - 1',
+      to: 'session.writtenHere = session.written',
+    },
   ],
-  'doubles are not dropped': [{ file: 'session', from: 'if (last <= this.#received) return', to: '' }],
+  'doubles are not dropped': [{ file: 'session', from: 'if (last <= session.received) return', to: '' }],
   'a link left behind is listened to': [
     {
       file: 'session',
-      from: 'if (this.#ended || this.#link !== link) return',
-      to: 'if (this.#ended) return',
+      from: 'if (session.ended || session.link !== link) return',
+      to: 'if (session.ended) return',
     },
   ],
   'the end of an old link ends the new one': [
     {
       file: 'session',
-      from: 'if (this.#link === link) this.#link = undefined',
-      to: 'this.#link = undefined',
+      from: 'if (session.link === link) session.link = undefined',
+      to: 'session.link = undefined',
     },
   ],
   'an old link drains the new one': [
-    { file: 'session', from: 'if (this.#link !== link) return\n    this.#blocked', to: 'this.#blocked' },
+    { file: 'session', from: 'if (session.link === link) resume()', to: 'resume()' },
   ],
   'a blocked link is written to': [
     {
       file: 'session',
-      from: 'if (!link.send(frames) && this.#link === link) this.#blocked = true',
+      from: 'if (!link.send(frames) && session.link === link) blocked = true',
       to: 'link.send(frames)',
     },
   ],
   'a new link starts blocked': [
     {
       file: 'session',
-      from: 'this.#written = sendFrom - 1\n    this.#blocked = false',
-      to: 'this.#written = sendFrom - 1',
+      from: 'session.writtenHere = sendFrom - 1\n      resume()',
+      to: 'session.writtenHere = sendFrom - 1\n      write()',
     },
   ],
-  'void counts one': [
-    { file: 'frame', from: "return header[0] === 'void' ? (header[1] as number) : 1", to: 'return 1' },
-  ],
+  'void counts one': [{ file: 'frame', from: "header[0] === 'void' ? (header[1] as number) : 1", to: '1' }],
   'link frames are counted': [
     {
       file: 'frame',
@@ -105,61 +116,64 @@ const mutants: Record<string, Mutation[]> = {
   'an acknowledgement trims one too many': [
     {
       file: 'outbox',
-      from: 'while (this.#base <= number)',
-      to: 'while (this.#base <= number + 1 && this.length > 0)',
+      from: 'while (outbox.base <= number && ',
+      to: 'while (outbox.base <= number + 1 && ',
     },
   ],
   'an acknowledgement trims nothing': [
-    { file: 'outbox', from: 'while (this.#base <= number) this.#drop()', to: '' },
+    { file: 'outbox', from: 'while (outbox.base <= number && ', to: 'while (outbox.base < 0 && ' },
   ],
   'the cursor falls when an old acknowledgement comes': [
-    { file: 'outbox', from: 'if (number <= this.#acked) return', to: '' },
-    { file: 'session', from: 'number <= this.#outbox.acked', to: 'number < 0' },
+    { file: 'session', from: 'number <= session.acked', to: 'number < 0' },
   ],
   'an erased frame leaves no void': [
     {
       file: 'outbox',
-      from: 'this.#bytes += voidFrame.bytes\n    return true',
-      to: 'this.#bytes += voidFrame.bytes\n    this.#frames.splice(index, 1)\n    return true',
+      from: 'outbox.bytes += voidFrame.bytes\n',
+      to: 'outbox.bytes += voidFrame.bytes\n      frames.splice(index, 1)\n',
     },
   ],
   'erasing forgets the bytes': [
     {
       file: 'outbox',
-      from: 'this.#bytes -= frame.bytes\n    this.#frames[index]',
-      to: 'this.#frames[index]',
+      from: 'release(frame)\n      frames[index]',
+      to: 'frames[index]',
     },
   ],
   'nothing is erased': [
     {
-      file: 'session',
-      from: 'this.#outbox.eraseWhere(where)',
-      to: 'this.#outbox.eraseWhere((frame) => (where(frame), false))',
+      file: 'owner-session',
+      from: 'where(frame) && outbox.erase(base + index)',
+      to: 'where(frame)',
     },
   ],
   'what was written can be taken back': [
-    { file: 'session', from: 'number > this.#everWritten && this.#outbox', to: 'this.#outbox' },
+    { file: 'session', from: 'number > session.written && outbox', to: 'outbox' },
   ],
   'only the link at hand counts as written': [
     {
       file: 'session',
-      from: 'number > this.#everWritten && this.#outbox',
-      to: 'number > this.#written && this.#outbox',
+      from: 'number > session.written && outbox',
+      to: 'number > session.writtenHere && outbox',
     },
   ],
   'what a link has yet to replay is given up': [
-    { file: 'session', from: '(this.#link ? this.#written : this.#everWritten)', to: 'this.#everWritten' },
+    {
+      file: 'owner-session',
+      from: '(session.link ? session.writtenHere : session.written)',
+      to: 'session.written',
+    },
   ],
   'what was confirmed meanwhile is filled by one void': [
     { file: 'session', from: "['void', known]", to: "['void', 1]" },
   ],
   'frames beyond a hole are taken': [
-    { file: 'session', from: 'if (number > this.#received + 1) break', to: '' },
-    { file: 'session', from: 'if (number > this.#received + 1)\n', to: 'if (number < 0)\n' },
+    { file: 'owner-session', from: 'if (number > session.received + 1) break', to: '' },
+    { file: 'session', from: 'if (number > session.received + 1)\n', to: 'if (number < 0)\n' },
   ],
-  'the outbox has no limit': [{ file: 'outbox', from: 'this.length === 0 || (', to: 'true || (' }],
+  'the outbox has no limit': [{ file: 'outbox', from: 'frames.length === 0 || (', to: 'true || (' }],
   'a flush that was asked for once is never asked for again': [
-    { file: 'session', from: 'this.#scheduled = false', to: '' },
+    { file: 'session', from: '    scheduled = false\n', to: '' },
   ],
 }
 

@@ -6,7 +6,7 @@ import {
   EverwireError,
   neverAttached,
   randomBase32,
-  Session,
+  createOwnerSession,
   type AttachState,
   type EncodedFrame,
   type ErrorCode,
@@ -14,6 +14,7 @@ import {
   type Heartbeat,
   type Link,
   type OutboxBudget,
+  type OwnerSession,
   type SessionState,
 } from '@everwire/core'
 import type { Reader } from './channels/entry.js'
@@ -89,7 +90,7 @@ export class ServerSession implements ClientSession, Reader {
   readonly secret: string
   /** What the client calls it: a bearer credential. */
   readonly token: string
-  readonly core: Session
+  readonly core: OwnerSession
   /** Names on the bus of the channels that it reads. */
   readonly channels = new Map<string, string>()
   readonly #host: SessionHost
@@ -131,8 +132,8 @@ export class ServerSession implements ClientSession, Reader {
     this.#host = host
     this.#roomFrames = outboxFrames / 2
     this.#roomBytes = outboxBytes / 2
-    this.core = new Session(
-      { outboxFrames, outboxBytes, budget, overflow: 'evict', schedule: (flush) => host.schedule(flush) },
+    this.core = createOwnerSession(
+      { outboxFrames, outboxBytes, budget, schedule: (flush) => host.schedule(flush) },
       {
         frame: (frame, number) => this.#frame(frame, number),
         acknowledged: () => this.#wake(),
@@ -347,9 +348,9 @@ export class ServerSession implements ClientSession, Reader {
   }
 
   #hasRoom(): boolean {
-    const { outboxFrames, outboxBytes } = this.core
+    const { base, sent, bytes } = this.core.outbox
     // Without a link too: between two polls there is none, and each would bring what one moment had room for.
-    return outboxFrames <= this.#roomFrames && outboxBytes <= this.#roomBytes
+    return sent - base < this.#roomFrames && bytes <= this.#roomBytes
   }
 
   #wake(always = false): void {

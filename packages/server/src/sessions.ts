@@ -107,7 +107,7 @@ export class Sessions {
       if (!this.#budget.isExceeded) return
       session.end('unknown-session', 'the node keeps too much for sessions without a link')
     }
-    for (const most of [...this].sort((a, b) => b.core.outboxBytes - a.core.outboxBytes)) {
+    for (const most of [...this].sort((a, b) => b.core.outbox.bytes - a.core.outbox.bytes)) {
       if (!this.#budget.isExceeded) return
       most.end('slow-consumer', 'the node keeps too much, and most of it for this session')
     }

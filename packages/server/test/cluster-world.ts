@@ -2,13 +2,13 @@ import {
   codeInfo,
   createHeartbeat,
   createResponseLink,
+  createSession,
   encodeEvents,
   encodeFrame,
   eventStreamType,
   frameCount,
   isSessionKind,
   parseEvents,
-  Session,
   type AttachRequest,
   type Cancel,
   type Clock,
@@ -17,6 +17,7 @@ import {
   type Heartbeat,
   type Link,
   type LinkHandler,
+  type Session,
   type ServerTransport,
   type ServerTransportContext,
   type Welcome,
@@ -397,8 +398,8 @@ export function createRawClient({
   const anyNode = () => up()[Math.floor(random() * up().length)]!
 
   const createCore = (): Session => {
-    const own: Session = new Session(
-      { overflow: 'refuse', ackFrames: 5 },
+    const own: Session = createSession(
+      { ackFrames: 5 },
       {
         frame: (frame) => {
           if (own === core) take(frame)

@@ -5,7 +5,6 @@ import {
   EverwireError,
   frameBytes,
   frameText,
-  isCode,
   parseFrame,
   type ClientHandshake,
   type ClientTransport,
@@ -83,7 +82,7 @@ export function webSocket(options: WebSocketClientOptions = {}): ClientTransport
     }
     socket.onerror = () => {}
     socket.onclose = ({ code, reason }: { code: number; reason: string }) =>
-      finish(isCode(reason) ? reason : codeOfClose(code), `closed with ${code}`)
+      finish(codeOfClose(code, reason), `closed with ${code}`)
     return {
       link,
       hand(to: LinkHandler) {
