@@ -9,6 +9,7 @@ import {
   systemClock,
   type ClientTransport,
   type Clock,
+  type Contract,
   type Fetch,
   type Frame,
 } from '@everwire/core'
@@ -16,6 +17,7 @@ import * as defaults from '@everwire/core/limits'
 import { Channel, type ChannelHost } from './channel.js'
 import type { CarriedSession, Carrier, CarrierStats, ConnectionState, Explanation } from './carrier.js'
 import { createConnector } from './connector.js'
+import type { TypedClient } from './contract.js'
 import { Emitter, type Off } from './emitter.js'
 import type { TransportMemory } from './negotiator.js'
 import { Operations } from './operations.js'
@@ -101,7 +103,12 @@ export interface Client {
   stats(): ClientStats
 }
 
-/** @throws TypeError when an option is wrong, naming it */
+/**
+ * A client; `createClient<typeof contract>` knows the channels, events and methods of a contract.
+ * @throws TypeError when an option is wrong, naming it
+ */
+export function createClient(options: ClientOptions): Client
+export function createClient<C extends Contract>(options: ClientOptions): TypedClient<C>
 export function createClient(options: ClientOptions): Client {
   const { clock = systemClock, publishTimeoutMs = defaults.publishTimeoutMs } = options
   const {

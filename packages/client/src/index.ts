@@ -8,6 +8,14 @@ export {
   type ClientStats,
 } from './client.js'
 export type { Attempt, CarrierStats, ConnectionState, Explanation, TransportVerdict } from './carrier.js'
+export type { TypedChannel, TypedClient } from './contract.js'
 export type { Off } from './emitter.js'
 export type { TransportMemory } from './negotiator.js'
-export { EverwireError, type ErrorCode, type Fetch } from '@everwire/core'
+export {
+  defineContract,
+  EverwireError,
+  type,
+  type Contract,
+  type ErrorCode,
+  type Fetch,
+} from '@everwire/core'

@@ -51,7 +51,7 @@ export interface TransportOffer {
   name: string
   offered: boolean
   reason: string
-  /** Place in the server's order, 0 the best; missing where it has none. */
+  /** Where the server's own order puts it, 0 for the best; missing where the server has no preference. */
   rank?: number
 }
 

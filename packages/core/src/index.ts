@@ -33,6 +33,30 @@ export { systemClock, type Cancel, type Clock } from './clock.js'
 export { decode, frameBytes, frameText, parseFrame, parseHeader, type ParseOptions } from './codec.js'
 export { codeInfo, codes, type ErrorCode, type Recovery } from './codes.js'
 export {
+  defineContract,
+  type,
+  type ChannelName,
+  type ChannelPattern,
+  type Contract,
+  type DataOf,
+  type EventName,
+  type EventsOf,
+  type EventSchemas,
+  type FittingName,
+  type MethodInput,
+  type MethodName,
+  type MethodOutput,
+  type MethodSchemas,
+  type OptionalArgument,
+  type PatternOf,
+  type PublishDataOf,
+  type SchemaInput,
+  type SchemaIssue,
+  type SchemaOutput,
+  type SchemaResult,
+  type StandardSchema,
+} from './contract.js'
+export {
   codeOf,
   codeOfClose,
   EverwireError,

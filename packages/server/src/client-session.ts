@@ -18,6 +18,8 @@ import {
   type SessionState,
 } from '@everwire/core'
 import type { Reader } from './channels/entry.js'
+import { Lanes } from './lanes.js'
+import { isPromise } from './schemas.js'
 
 /** Who a client is, as `authenticate` says. */
 export interface Identity {
@@ -53,6 +55,10 @@ export interface SessionHost {
   schedule(flush: () => void): void
   /** A session frame that asks for something, with its number. */
   operation(session: ServerSession, frame: Frame, number: number): void
+  /** What a client is asked, as it may be sent; perhaps a promise. */
+  asks(method: string, input: unknown): unknown
+  /** What a client answered, as it may be taken; perhaps a promise. */
+  answers(method: string, output: unknown): unknown
   ended(session: ServerSession, code: ErrorCode, reason: string): void
 }
 
@@ -79,6 +85,7 @@ const maxParkedFrames = 1_000
 const maxParkedBytes = 1_048_576
 
 interface PendingRequest {
+  method: string
   resolve(value: unknown): void
   reject(error: EverwireError): void
   cancel(): void
@@ -97,7 +104,7 @@ export class ServerSession implements ClientSession, Reader {
   readonly #roomFrames: number
   readonly #roomBytes: number
   readonly #requests = new Map<number, PendingRequest>()
-  readonly #lanes = new Map<string, Promise<void>>()
+  readonly #lanes = new Lanes()
   /** Operations without an answer, by their numbers. */
   readonly #unanswered = new Map<number, Frame>()
   #waiting: (() => void)[] = []
@@ -113,6 +120,8 @@ export class ServerSession implements ClientSession, Reader {
   readonly hasMoved: boolean
   /** Its subscriptions were allowed by this node, under the claims at hand. */
   isAuthorized: boolean
+  /** It began with a link whose welcome the client has not shown to have heard: it may not know its id. */
+  isUnheard = false
   /** What the client was told last. */
   toldStale = false
   /** When it came from another node that goes on; undefined for one that began here, or was given away. */
@@ -137,7 +146,10 @@ export class ServerSession implements ClientSession, Reader {
       {
         frame: (frame, number) => this.#frame(frame, number),
         acknowledged: () => this.#wake(),
-        heard: () => this.heartbeat?.heard(),
+        heard: () => {
+          this.isUnheard = false
+          this.heartbeat?.heard()
+        },
         ended: (code, reason) => this.#ended(code, reason),
       },
       moved?.state,
@@ -262,13 +274,7 @@ export class ServerSession implements ClientSession, Reader {
 
   /** Runs what concerns one channel one after the other, in order of arrival; different channels side by side. */
   lane(key: string, run: () => Promise<void>): Promise<void> {
-    const turn = (this.#lanes.get(key) ?? Promise.resolve()).then(run)
-    const settled = turn.catch(() => {})
-    this.#lanes.set(key, settled)
-    void settled.then(() => {
-      if (this.#lanes.get(key) === settled) this.#lanes.delete(key)
-    })
-    return turn
+    return this.#lanes.run(key, run)
   }
 
   /** Answers operation `number` exactly once: with the frame that `run` makes, or the error that it throws. */
@@ -290,19 +296,20 @@ export class ServerSession implements ClientSession, Reader {
     }
   }
 
-  request(
+  async request(
     method: string,
     input?: unknown,
     { timeoutMs = this.#host.requestTimeoutMs }: { timeoutMs?: number } = {},
   ): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      const { data, binary } = encodeData(input)
+    const given = this.#host.asks(method, input)
+    const { data, binary } = encodeData(isPromise(given) ? await given : given)
+    return await new Promise((resolve, reject) => {
       const number = this.core.send(encodeFrame(['req', method, timeoutMs], data, { binary }))
       const cancel = this.#host.after(timeoutMs, () => {
         this.#requests.delete(number)
         reject(new EverwireError('timeout', `the client did not answer ${method} within ${timeoutMs} ms`))
       })
-      this.#requests.set(number, { resolve, reject, cancel })
+      this.#requests.set(number, { method, resolve, reject, cancel })
     })
   }
 
@@ -323,7 +330,7 @@ export class ServerSession implements ClientSession, Reader {
     request.cancel()
     const [kind, , code, message] = frame.header
     try {
-      if (kind === 'reply') request.resolve(decodeData(frame))
+      if (kind === 'reply') request.resolve(this.#host.answers(request.method, decodeData(frame)))
       else
         request.reject(
           new EverwireError(code as ErrorCode, (message as string | null) ?? 'the client refused'),

@@ -21,7 +21,8 @@ import {
 } from '@everwire/core'
 import { ServerSession, type Identity } from './client-session.js'
 import type { Cluster, Elsewhere } from './cluster/cluster.js'
-import type { Metrics } from './metrics.js'
+import { codeLabel, type Metrics } from './metrics.js'
+import { assertOffered, type Negotiation } from './negotiation.js'
 import type { Operations } from './operations.js'
 import type { Sessions } from './sessions.js'
 
@@ -42,7 +43,7 @@ export interface GatewayOptions {
   cluster: Cluster
   metrics: Metrics
   authenticate(credentials: Credentials): Promise<Identity>
-  offers(): TransportOffer[]
+  negotiation: Negotiation
   limits: Pick<
     Welcome,
     'heartbeatMs' | 'resumeWindowMs' | 'dedupWindowMs' | 'frameBytes' | 'ackFrames' | 'ackBytes'
@@ -54,6 +55,8 @@ export interface GatewayOptions {
 /** A link, and who is at its other end: authenticated already where another node has sent the request on. */
 interface Arrival extends ServerHandshake {
   readonly identity?: Identity
+  /** What that node offers the client. */
+  readonly offers?: TransportOffer[] | undefined
 }
 
 /** Frames that may wait while their link is being authenticated. */
@@ -70,7 +73,8 @@ export class Gateway {
   }
 
   accept(link: Link, handshake: Arrival): LinkHandler {
-    const { clock, limits, sessions, refused } = this.#options
+    const { clock, limits, sessions, refused, negotiation, metrics } = this.#options
+    const { transport } = link
     let session: ServerSession | undefined
     let cancelRelay: Cancel = () => {}
     let heartbeat: Heartbeat | undefined
@@ -79,11 +83,15 @@ export class Gateway {
     let earlyBytes = 0
     let over = false
     let told = false
+    let attaching = false
+    let admitted = false
 
     const refuse = (error: unknown) => {
       if (over) return
       const code = codeOf(error)
       told = true
+      if (attaching) metrics.attaches.inc({ transport, result: codeLabel(code) })
+      attaching = false
       refused(link, code, error)
       const { message, retryAfterMs } = error instanceof EverwireError ? error : new EverwireError('internal')
       link.send([
@@ -102,6 +110,7 @@ export class Gateway {
 
     const attach = async (request: AttachRequest) => {
       const attached = await this.#attach(link, handshake, request, () => over)
+      attaching = false
       if (!attached) return
       if (!(attached instanceof ServerSession)) {
         cancelHello()
@@ -111,7 +120,7 @@ export class Gateway {
         cancelRelay = cluster.relayPoll(
           link,
           attached,
-          { request, identity: attached.identity, address },
+          { request, identity: attached.identity, offers: attached.offers, address },
           refuse,
         )
         return
@@ -133,7 +142,24 @@ export class Gateway {
         )
       const waiting = early ?? []
       early = undefined
+      const { isUnheard } = attached
       for (const frame of waiting) attached.receive(link, frame)
+      // What was sent before the welcome does not show that it was heard.
+      attached.isUnheard = isUnheard
+    }
+
+    const greet = (nonce: unknown) => {
+      admitted = true
+      link.send([encodeFrame(['hello', { v: 1, nonce, node: this.#options.nodeId }])])
+    }
+    // Only the request is known of a probe. What follows the hello waits, so that answers keep their order.
+    const admit = async (nonce: unknown) => {
+      assertOffered(await negotiation.ask(handshake.request, undefined), transport)
+      if (over) return
+      const waiting = early ?? []
+      early = undefined
+      greet(nonce)
+      for (const frame of waiting) handler.receive(frame)
     }
 
     const first = (frame: Frame) => {
@@ -144,10 +170,12 @@ export class Gateway {
           throw new EverwireError('bad-frame', 'too many frames before the welcome')
       } else if (kind === 'hello') {
         assertVersion(fields)
-        const { nonce } = fields
-        link.send([encodeFrame(['hello', { v: 1, nonce, node: this.#options.nodeId }])])
+        if (admitted || !negotiation.isAsked) return greet(fields.nonce)
+        early = []
+        admit(fields.nonce).catch(refuse)
       } else if (kind === 'ping') link.send([encodeFrame(['pong', 0])])
       else if (kind === 'attach') {
+        attaching = true
         const request = readAttach(fields)
         early = []
         attach(request).catch(refuse)
@@ -155,7 +183,7 @@ export class Gateway {
         throw new EverwireError('bad-frame', `a ${kind} frame came before attach`)
     }
 
-    return {
+    const handler: LinkHandler = {
       receive: (frame) => {
         if (over) return
         try {
@@ -174,25 +202,34 @@ export class Gateway {
         cancelRelay()
         heartbeat?.stop()
         if (!session) return
+        // A poll ends with its answer, and the next takes its place: that is how such a link lives.
+        if (!link.brief || !pollEnds.includes(code))
+          metrics.linksEnded.inc({ transport, code: codeLabel(code) })
         // The peer broke the protocol: what it sends next cannot be trusted to be counted right.
         if (isViolation(code) && session.core.link === link) session.end(code, reason)
         detach(session)
       },
     }
+    return handler
   }
 
-  /** Opens a session without a link, to be attached within a short time. */
+  /** Opens a session without a link, to be attached within a short time; or only says who the client is. */
   async open(
-    v: unknown,
-    token: unknown,
+    fields: Readonly<Record<string, unknown>>,
     handshake: ServerHandshake,
-  ): Promise<{ session: string; userId: string | null }> {
-    const { sessions } = this.#options
-    assertVersion({ v })
+  ): Promise<{ session?: string; userId: string | null; transports: TransportOffer[] }> {
+    const { sessions, negotiation } = this.#options
+    const { token, open = true } = fields
+    assertVersion(fields)
     if (token !== undefined && typeof token !== 'string')
       throw new EverwireError('bad-frame', 'token must be a string')
-    const session = sessions.create(await this.#authenticate(token, handshake, 'session'))
-    return { session: session.token, userId: session.userId }
+    if (typeof open !== 'boolean') throw new EverwireError('bad-frame', 'open must be true or false')
+    const identity = await this.#authenticate(token, handshake, 'session')
+    const transports = await negotiation.ask(handshake.request, identity.userId)
+    const { userId } = identity
+    if (open) return { session: sessions.create(identity).token, userId, transports }
+    sessions.assertRoom()
+    return { userId, transports }
   }
 
   /** Frames that came in a request of their own. @returns how many of the client's frames are applied */
@@ -215,7 +252,11 @@ export class Gateway {
     const { expiresAt } = session.identity
     if (expiresAt !== undefined && expiresAt + this.#options.limits.tokenGraceMs <= Date.now())
       throw new EverwireError('token-expired', 'the token has expired')
-    return session.core.apply(first, frames)
+    const { isUnheard } = session
+    const applied = session.core.apply(first, frames)
+    // Between two links: the client knows its session after all.
+    if (isUnheard && !session.core.link) this.#options.sessions.detached(session)
+    return applied
   }
 
   async #authenticate(
@@ -235,8 +276,8 @@ export class Gateway {
     handshake: Arrival,
     request: AttachRequest,
     isOver: () => boolean,
-  ): Promise<ServerSession | (Elsewhere & { identity: Identity }) | undefined> {
-    const { sessions, operations, nodeId, offers, limits, cluster, metrics } = this.#options
+  ): Promise<ServerSession | (Elsewhere & { identity: Identity; offers: TransportOffer[] }) | undefined> {
+    const { sessions, operations, nodeId, negotiation, limits, cluster, metrics } = this.#options
     const { heartbeatMs, resumeWindowMs, dedupWindowMs, frameBytes, ackFrames, ackBytes } = limits
     const identity =
       handshake.identity ?? (await this.#authenticate(request.token, handshake, link.transport))
@@ -246,7 +287,15 @@ export class Gateway {
     const isElsewhere = found !== undefined && !(found instanceof ServerSession)
     // Sent on once: who sent it asks again where it is now.
     if (isElsewhere && handshake.identity) throw moving()
-    if (isElsewhere && link.brief) return { ...found, identity }
+    // The next request of the same link is told nothing anew.
+    const goesOn =
+      found !== undefined &&
+      !isElsewhere &&
+      found.token === request.session &&
+      isRepeat(found, request, identity)
+    const offers = goesOn ? undefined : await this.#offers(link, handshake, identity)
+    if (isOver()) return undefined
+    if (isElsewhere && link.brief) return { ...found, identity, offers: offers! }
     const known = isElsewhere
       ? await cluster.take(found, { request, identity, address: addressOf(handshake) })
       : found
@@ -267,6 +316,7 @@ export class Gateway {
     if (known && cluster.isMoving(known)) throw moving()
 
     const session = known ?? sessions.create(identity)
+    if (!known) session.isUnheard = true
     if (session.core.ended) throw new EverwireError('unknown-session', 'the session has ended')
     const wasHere = session.isAuthorized
     const verdict = judgeAttach(session.core, session.attachState, request)
@@ -278,6 +328,8 @@ export class Gateway {
 
     // From here on in one turn: the attach is accepted.
     const { gen, place, poll, cursor } = request
+    const isFirst = session.attachState.gen === 0
+    if (known) session.isUnheard = false
     session.identity = identity
     session.attachState = { gen, place, poll }
     session.isAuthorized = true
@@ -296,18 +348,30 @@ export class Gateway {
       frameBytes,
       ackFrames,
       ackBytes,
-      transports: offers(),
+      transports: offers ?? negotiation.everything,
     }
     // The next request of the same link knows all this already.
     const isSame = verdict === 'repeat' && request.session === session.token
     const brief = isSame ? { gen, from: welcome.from, applied: welcome.applied } : welcome
     if (known && verdict === 'accept' && gen > 1)
       metrics.recoveries.inc({ source: isElsewhere || !wasHere ? 'handover' : 'outbox' })
+    if (verdict === 'accept')
+      metrics.attaches.inc({ transport: link.transport, result: isFirst ? 'opened' : 'resumed' })
     session.attach(link, encodeFrame(['welcome', brief]), cursor)
     // With the welcome of a new link a client forgets what the last one said.
     if (verdict === 'accept') session.toldStale = false
     cluster.tellStale(session)
     return session
+  }
+
+  /** What this client is offered. @throws EverwireError `transport-refused`, when it came by another way */
+  async #offers(link: Link, handshake: Arrival, { userId }: Identity): Promise<TransportOffer[]> {
+    const { negotiation } = this.#options
+    // Sent on by another node, which knows the request and has let it pass.
+    if (handshake.identity) return handshake.offers ?? negotiation.everything
+    const offers = await negotiation.ask(handshake.request, userId)
+    assertOffered(offers, link.transport)
+    return offers
   }
 }
 
@@ -332,6 +396,8 @@ const addressOf = ({ request }: ServerHandshake): string => (request as { ip?: s
 
 const moving = () =>
   new EverwireError('node-unavailable', 'the session moves between nodes', { retryAfterMs: 100 })
+
+const pollEnds: readonly string[] = ['link-lost', 'superseded']
 
 const violations: readonly string[] = ['bad-frame', 'unknown-frame', 'frame-too-large', 'numbering']
 const isViolation = (code: ErrorCode) => violations.includes(code)

@@ -1,5 +1,6 @@
 import { EverwireError, type Clock } from '@everwire/core'
 import type { ClientSession } from './client-session.js'
+import type { Schemas } from './schemas.js'
 
 export interface MethodContext {
   /** Aborted when the time is over; nobody waits for the result then. */
@@ -16,8 +17,16 @@ export interface Methods {
   call(name: string, session: ClientSession, input: unknown, timeoutMs: number): Promise<unknown>
 }
 
-export function createMethods(clock: Clock): Methods {
+export function createMethods(clock: Clock, schemas: Schemas): Methods {
   const methods = new Map<string, Method>()
+  const answer = async (name: string, output: unknown): Promise<unknown> => {
+    try {
+      return await schemas.output(name, output)
+    } catch (cause) {
+      // It is the method that is wrong, not who asks; what it is goes to the log only.
+      throw new Error(`method ${name} broke its contract`, { cause })
+    }
+  }
   return {
     add(name, method) {
       if (methods.has(name)) throw new TypeError(`method ${name} is registered already`)
@@ -36,7 +45,10 @@ export function createMethods(clock: Clock): Methods {
           reject(error)
         })
       })
-      const result = (async () => method(session, input, { signal: controller.signal }))()
+      const result = (async () => {
+        const output = await method(session, await schemas.input(name, input), { signal: controller.signal })
+        return await answer(name, output)
+      })()
       // A method that fails after its time must not become an unhandled rejection.
       result.catch(() => {})
       return await Promise.race([result, timeout]).finally(() => cancel())

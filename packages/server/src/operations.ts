@@ -14,10 +14,12 @@ import { errorFrame, type ClientSession, type Identity, type ServerSession } fro
 import type { Hub } from './channels/hub.js'
 import type { Methods } from './methods.js'
 import { assertPublicationNames } from './channels/publication.js'
+import type { Schemas } from './schemas.js'
 
 export interface OperationsOptions {
   hub: Hub
   methods: Methods
+  schemas: Schemas
   maxSubscriptions: number
   maxOperations: number
   maxOperationBytes: number
@@ -172,18 +174,20 @@ export class Operations {
   ): Promise<EncodedFrame> {
     const [, channel, event, id, retried] = frame.header as [string, string, string, string?, number?]
     assertPublicationNames(event, id)
-    const { hub } = this.#options
+    const { hub, schemas } = this.#options
     const rule = hub.rule(key)
+    // Nobody may: its schema need not be asked.
+    if (!rule.publish) await assertMayPublish(rule, session, channel, { event, data: undefined })
     // Checked once, here at the edge: nodes and readers pass the payload on as it is.
-    const data = decodeData(frame)
-    await assertMayPublish(rule, session, channel, { event, data })
+    const { value, data, binary } = await schemas.payload(channel, event, frame)
+    await assertMayPublish(rule, session, channel, { event, data: value })
     if (retried && !rule.history)
       throw new EverwireError(
         'outcome-unknown',
         'a live publication is not sent twice: the first may have arrived',
       )
     const userId = rule.showPublisher && session.userId !== null ? session.userId : undefined
-    const message = { event, data: frame.data, binary: frame.binary || undefined, userId }
+    const message = { event, data, binary: binary || undefined, userId }
     const publicationId = id ? { userId: session.userId, id } : undefined
     try {
       return acknowledgement(number, await hub.publish(key, message, publicationId))

@@ -4,6 +4,7 @@ import {
   systemClock,
   type Bus,
   type Clock,
+  type Contract,
   type ServerTransport,
 } from '@everwire/core'
 import type { FastifyInstance } from 'fastify'
@@ -12,6 +13,7 @@ import type { Identity } from './client-session.js'
 import type { Credentials } from './gateway.js'
 import { tokenCharacters } from './library-free/request.js'
 import { memoryBus } from './memory-bus.js'
+import type { Negotiate } from './negotiation.js'
 
 export interface EverwireOptions {
   /** Path that everything stands under. @default '/everwire' */
@@ -23,6 +25,21 @@ export interface EverwireOptions {
    * `token-expired`); return null to refuse as `unauthorized`. For a public service return `{ userId: null }`.
    */
   authenticate(credentials: Credentials): Identity | null | Promise<Identity | null>
+  /**
+   * Allows, refuses and orders transports for one request, each with a reason that the client is told. Return those
+   * that it has something to say about, the best first: clients then follow that order. What it leaves out stays on
+   * offer, after those. Asked when a session is opened, at each new link once it has authenticated, and at a probe,
+   * which has not: `userId` is undefined then. Throw an EverwireError to refuse with its code; whatever else it throws
+   * refuses as `internal`, and one that leaves no transport refuses as `no-transport`.
+   * @default all are offered, in the client's own order
+   */
+  negotiate?: Negotiate
+  /**
+   * What clients and this server agree on: every publication that a client, a program without a library, or
+   * `app.everwire.publish` makes is checked, and so are the inputs and outputs of methods. What a channel or method
+   * does not name is refused or unknown; channels that no entry fits pass unchecked. See `typed`. @default none
+   */
+  contract?: Contract
   /** What joins nodes. @default in process */
   bus?: Bus
   /**
@@ -117,9 +134,12 @@ export interface EverwireOptions {
 
 const minSecretLength = 32
 
+/** Options that may stay away: nothing stands in for them. */
+type Unset = 'metricsRegistry' | 'negotiate' | 'contract'
+
 /** Options with every default filled in. */
-export type Settings = Required<Omit<EverwireOptions, 'metricsRegistry'>> & {
-  metricsRegistry: Registry | undefined
+export type Settings = Required<Omit<EverwireOptions, Unset>> & {
+  [Name in Unset]: EverwireOptions[Name] | undefined
 }
 
 /** Options that may be nothing at all. */
@@ -137,6 +157,8 @@ export function readOptions(options: EverwireOptions): Settings {
     throw new TypeError(
       'everwire: authenticate must say who a client is; for a public service: authenticate: () => ({ userId: null })',
     )
+  if (options.negotiate !== undefined && typeof options.negotiate !== 'function')
+    throw new TypeError('everwire: negotiate must be a function')
   if (!/^(\/[\w.~-]+)+$/.test(prefix))
     throw new TypeError(`everwire: prefix must be a path such as /everwire: ${prefix}`)
   for (const origin of options.origins ?? [])
@@ -185,6 +207,8 @@ export function readOptions(options: EverwireOptions): Settings {
     maxRelays: options.maxRelays ?? defaults.relays,
     maxRelaysPerAddress: options.maxRelaysPerAddress ?? defaults.relaysPerAddress,
     metricsRegistry: options.metricsRegistry,
+    negotiate: options.negotiate,
+    contract: options.contract,
   }
   // The value itself belongs in no message.
   for (const secret of [...settings.serverKeys, settings.ticketKey])

@@ -1,12 +1,10 @@
 import {
-  assertChannelName,
-  encodeData,
   EverwireError,
   randomBase32,
   type Bus,
+  type Contract,
   type ErrorCode,
   type Position,
-  type TransportOffer,
 } from '@everwire/core'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
@@ -23,17 +21,13 @@ import { Hub, userChannel } from './channels/hub.js'
 import { guardLoneProcess } from './lone-process.js'
 import { createMethods, type Method } from './methods.js'
 import { createMetrics } from './metrics.js'
+import { Negotiation } from './negotiation.js'
 import { Operations } from './operations.js'
 import { readOptions, type EverwireOptions } from './options.js'
+import { createPublisher, type PublishOptions } from './publisher.js'
 import { registerRoutes } from './routes.js'
+import { Schemas } from './schemas.js'
 import { Sessions } from './sessions.js'
-
-export interface PublishOptions {
-  /** A session that must not get it, or its public id: usually the one that caused it. */
-  except?: ClientSession | string
-  /** Recognises a repeated publication within the dedup window, where the channel has history. */
-  id?: string
-}
 
 /** What `app.everwire` is. */
 export interface Everwire {
@@ -76,6 +70,8 @@ export interface Everwire {
    * @param times those that differ from the options `drainNoticeMs` and `drainMs`
    */
   drain(times?: Partial<DrainTimes>): Promise<DrainReport>
+  /** What the plugin was registered with. */
+  readonly contract: Contract | undefined
   /** What this node counts. */
   readonly metrics: Registry
 }
@@ -109,10 +105,12 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
   rules.add('@user:*', { subscribe: (session, channel) => channel === '@me' && session.userId !== null })
   const metrics = createMetrics(settings.metricsRegistry)
   const hub = new Hub({ bus, rules, ringSize: settings.ringSize, metrics })
-  const methods = createMethods(clock)
+  const schemas = new Schemas(settings.contract ?? {}, frameBytes)
+  const methods = createMethods(clock, schemas)
   const operations = new Operations({
     hub,
     methods,
+    schemas,
     maxSubscriptions: settings.maxSubscriptions,
     maxOperations: settings.maxOperations,
     maxOperationBytes: settings.maxOperationBytes,
@@ -130,6 +128,8 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     after: (ms, run) => clock.after(ms, run),
     schedule: createFlushScheduler(),
     operation: (session, frame, number) => operations.execute(session, frame, number),
+    asks: (method, input) => schemas.input(method, input, 'clientMethods'),
+    answers: (method, output) => schemas.output(method, output, 'clientMethods'),
     ended: (session: ServerSession, code: ErrorCode, reason: string) => {
       sessions.forget(session)
       cluster.ended(session)
@@ -165,15 +165,13 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     bundleBytes: settings.bundleBytes,
     maxRelays: settings.maxRelays,
     maxRelaysPerAddress: settings.maxRelaysPerAddress,
-    accept: (link, identity) => gateway.accept(link, { request: undefined, identity }),
+    accept: (link, identity, offers) => gateway.accept(link, { request: undefined, identity, offers }),
     apply: (session, first, frames) => gateway.apply(session, first, frames),
     left: leaveChannels,
     foreign: guardLoneProcess({ bus, clock, warn: (message) => log.warn(message) }),
     log: (level, fields, message) => log[level](fields, `everwire: ${message}`),
   })
 
-  const offers = (): TransportOffer[] =>
-    transports.map(({ name }) => ({ name, offered: true, reason: 'enabled' }))
   const authenticate = async (credentials: Credentials): Promise<Identity> => {
     const identity = await settings.authenticate(credentials)
     if (!identity) throw new EverwireError('unauthorized', 'authenticate refused the client')
@@ -188,7 +186,10 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     cluster,
     metrics,
     authenticate,
-    offers,
+    negotiation: new Negotiation(
+      transports.map(({ name }) => name),
+      settings.negotiate,
+    ),
     limits: {
       heartbeatMs: settings.heartbeatMs,
       resumeWindowMs: settings.resumeWindowMs,
@@ -206,14 +207,9 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     },
   })
 
-  const resources = createChannelResources({ settings, hub, rules, authenticate })
+  const resources = createChannelResources({ settings, hub, rules, schemas, authenticate })
 
-  const publish: Everwire['publish'] = async (channel, event, data, { except, id } = {}) => {
-    if (!channel.startsWith('@user:')) assertChannelName(channel)
-    const { data: payload, binary } = encodeData(data)
-    const message = { event, data: payload, binary, except: typeof except === 'object' ? except.id : except }
-    return await hub.publish(channel, message, id === undefined ? undefined : { userId: undefined, id })
-  }
+  const publish: Everwire['publish'] = createPublisher(hub, schemas)
 
   const drain = async (times: Partial<DrainTimes> = {}) =>
     await cluster.drain({ noticeMs: settings.drainNoticeMs, deadlineMs: settings.drainMs, ...times })
@@ -244,6 +240,7 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
       return cluster.isReady && !sessions.closed
     },
     drain,
+    contract: settings.contract,
     metrics: metrics.registry,
   } satisfies Everwire)
 
@@ -256,7 +253,7 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
           if (sessions.closed) app.server.closeIdleConnections()
         })
       })
-      await registerRoutes(scope, { gateway, offers, isReady: () => app.everwire.ready, settings })
+      await registerRoutes(scope, { gateway, isReady: () => app.everwire.ready, settings })
       await resources.register(scope)
       for (const transport of transports)
         await transport.register(scope, {

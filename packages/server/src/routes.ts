@@ -10,7 +10,6 @@ import {
   fromUtf8,
   parseEvents,
   retryAfter,
-  type TransportOffer,
 } from '@everwire/core'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { exposedHeaders } from './library-free/answer.js'
@@ -19,7 +18,6 @@ import type { Settings } from './options.js'
 
 export interface RoutesOptions {
   gateway: Gateway
-  offers(): TransportOffer[]
   /** New clients are welcome. */
   isReady(): boolean
   settings: Settings
@@ -30,7 +28,7 @@ const uplinkBytes = 1_048_576
 /** The requests that are not links: opening a session, and the way up for the transports that are one-way. */
 export async function registerRoutes(
   scope: FastifyInstance,
-  { gateway, offers, isReady, settings: { origins, frameBytes } }: RoutesOptions,
+  { gateway, isReady, settings: { origins, frameBytes } }: RoutesOptions,
 ): Promise<void> {
   // An application that has @fastify/cors already decides for all of its routes; there cannot be a second.
   if (origins.length > 0 && !scope.hasRequestDecorator('corsPreflightEnabled'))
@@ -88,9 +86,8 @@ export async function registerRoutes(
       json.getDefaultJsonParser('error', 'error'),
     )
     json.post('/session', async (request, reply) => {
-      const { v, token } = (request.body ?? {}) as Record<string, unknown>
-      const opened = await gateway.open(v, token, { request })
-      return reply.header('cache-control', 'no-store').send({ ...opened, transports: offers() })
+      const opened = await gateway.open((request.body ?? {}) as Record<string, unknown>, { request })
+      return reply.header('cache-control', 'no-store').send(opened)
     })
   })
   scope.addContentTypeParser(

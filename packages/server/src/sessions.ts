@@ -83,9 +83,11 @@ export class Sessions {
     this.#timers.delete(session)
   }
 
-  /** The last link is gone: the resume window begins. */
+  /** The last link is gone: the resume window begins; or less, where the client may not know that it has a session. */
   detached(session: ServerSession): void {
-    if (!session.core.ended) this.#endAfter(session, this.#options.resumeWindowMs)
+    const { resumeWindowMs, unattachedMs } = this.#options
+    if (session.core.ended) return
+    this.#endAfter(session, session.isUnheard ? Math.min(unattachedMs, resumeWindowMs) : resumeWindowMs)
   }
 
   forget(session: ServerSession): void {

@@ -704,6 +704,21 @@ t.test('a relay', async (t) => {
     t.notOk(world.network.sent.some(({ from, to }) => from === to))
   })
 
+  t.test('is offered what the node says that it came to', async (t) => {
+    const stage = await setUp(t, {
+      negotiate: ({ request, transports: [name] }) => [
+        { name: name!, offered: true, reason: (request as { ip?: string }).ip ?? 'stream' },
+      ],
+    })
+    const { world, nodes, client } = stage
+    const poll = pollByHand(nodes[1]!, attachFields(client.session!, { cursor: client.received }), '10.0.0.7')
+    await world.clock.advance(100)
+    t.match(headers(poll.frames())[0], [
+      'welcome',
+      { transports: [{ offered: true, reason: '10.0.0.7', rank: 0 }] },
+    ])
+  })
+
   t.test('an answer tells nobody that nobody waits', async (t) => {
     const stage = await setUp(t)
     const { world, nodes, client } = stage

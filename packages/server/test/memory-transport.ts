@@ -35,10 +35,19 @@ export interface Node {
   readonly clock: FakeClock
   readonly logs: { level: number; msg: string }[]
   connect(attach?: object): Promise<Peer>
+  /** Hands a link of the test's own to the node. */
+  accept: ServerTransportContext['accept']
 }
 
-/** A node whose only transport has no sockets, and whose time stands still. */
-export async function startNode(t: Test, options: Partial<EverwireOptions> = {}): Promise<Node> {
+/**
+ * A node whose only transport has no sockets, and whose time stands still.
+ * @param others names of further transports, which nobody uses
+ */
+export async function startNode(
+  t: Test,
+  options: Partial<EverwireOptions> = {},
+  others: readonly string[] = [],
+): Promise<Node> {
   const clock = createFakeClock()
   const logs: Node['logs'] = []
   let context: ServerTransportContext | undefined
@@ -52,7 +61,7 @@ export async function startNode(t: Test, options: Partial<EverwireOptions> = {})
     logger: { level: 'debug', stream: { write: (line: string) => logs.push(JSON.parse(line)) } },
   })
   await app.register(everwire, {
-    transports: [memory],
+    transports: [memory, ...others.map((name) => ({ name, register() {} }))],
     authenticate: ({ token }) => ({ userId: token ?? null }),
     clock,
     ...options,
@@ -129,7 +138,13 @@ export async function startNode(t: Test, options: Partial<EverwireOptions> = {})
     }
     return peer
   }
-  return { app, clock, logs, connect: (attach) => connect(attach) }
+  return {
+    app,
+    clock,
+    logs,
+    connect: (attach) => connect(attach),
+    accept: (link, handshake) => context!.accept(link, handshake),
+  }
 }
 
 const text = (data: string | Uint8Array) => (typeof data === 'string' ? data : new TextDecoder().decode(data))

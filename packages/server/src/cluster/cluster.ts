@@ -8,6 +8,7 @@ import {
   type Link,
   type LinkHandler,
   type Nodes,
+  type TransportOffer,
 } from '@everwire/core'
 import type { Hub } from '../channels/hub.js'
 import type { Identity, ServerSession } from '../client-session.js'
@@ -37,7 +38,7 @@ export interface ClusterOptions {
   maxRelays: number
   maxRelaysPerAddress: number
   /** A poll that came to another node, for a session of this one. */
-  accept(link: Link, identity: Identity): LinkHandler
+  accept(link: Link, identity: Identity, offers: TransportOffer[] | undefined): LinkHandler
   apply(session: ServerSession, first: number, frames: readonly Frame[]): number
   /** A session is not here any more. */
   left(session: ServerSession): void
@@ -173,7 +174,12 @@ export class Cluster {
   relayPoll(
     link: Link,
     { secret, owner }: Elsewhere,
-    question: { request: AttachRequest; identity: Identity; address: string },
+    question: {
+      request: AttachRequest
+      identity: Identity
+      offers: TransportOffer[]
+      address: string
+    },
     failed: (error: unknown) => void,
   ): () => void {
     return this.#relay!.poll(link, owner, { secret, ...question }, failed)

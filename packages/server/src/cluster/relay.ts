@@ -11,6 +11,7 @@ import {
   type LinkHandler,
   type Nodes,
   type ResponseLike,
+  type TransportOffer,
 } from '@everwire/core'
 import type { Identity, ServerSession } from '../client-session.js'
 import type { Metrics } from '../metrics.js'
@@ -38,7 +39,7 @@ export interface RelayOptions {
   bounds: Bounds
   handover: Handover
   /** A poll that came to another node, for a session of this one. */
-  accept(link: Link, identity: Identity): LinkHandler
+  accept(link: Link, identity: Identity, offers: TransportOffer[] | undefined): LinkHandler
   /** Applies what a client sent up; for a session of this node. */
   apply(session: ServerSession, first: number, frames: readonly Frame[]): number
 }
@@ -50,6 +51,8 @@ interface PollQuestion {
   transport: string
   request: AttachRequest
   identity: Identity
+  /** What the client is offered; missing where an older node asks. */
+  offers?: TransportOffer[]
 }
 interface UplinkQuestion {
   secret: string
@@ -93,8 +96,9 @@ export class Relay {
       secret,
       request,
       identity,
+      offers,
       address,
-    }: Pick<PollQuestion, 'secret' | 'request' | 'identity'> & { address: string },
+    }: Pick<PollQuestion, 'secret' | 'request' | 'identity' | 'offers'> & { address: string },
     failed: (error: unknown) => void,
   ): () => void {
     const id = randomBase32(16)
@@ -105,6 +109,7 @@ export class Relay {
       transport: link.transport,
       request: claimOf(request),
       identity,
+      ...(offers ? { offers } : {}),
     }
     const waitMs = Math.min(request.waitMs ?? 0, this.#options.pollWaitMs) + answerMs
     const asked = { node: owner }
@@ -222,6 +227,7 @@ export class Relay {
     transport,
     request,
     identity,
+    offers,
   }: PollQuestion): Promise<Answer<{ frames: PackedFrame[] }>> {
     const { clock, pollWaitMs, accept, handover, nodes } = this.#options
     if (!(await handover.arrived(secret))) return handover.whereabouts(secret)
@@ -239,7 +245,7 @@ export class Relay {
       },
       poll: { waitMs: Math.min(request.waitMs ?? 0, pollWaitMs) },
     })
-    const handler = (link.handler = accept(link, identity))
+    const handler = (link.handler = accept(link, identity, offers))
     this.#held.set(id, () => {
       link.lost()
       response.end()

@@ -1,10 +1,11 @@
-import { assertChannelName, decodeData, EverwireError, type Position } from '@everwire/core'
+import { assertChannelName, EverwireError, ownChannel, type Payload, type Position } from '@everwire/core'
 import type { FastifyRequest } from 'fastify'
 import type { ChannelAccess } from './access.js'
 import { pathName, readQuery } from './request.js'
 import { assertMayPublish } from '../channels/rules.js'
 import { userChannel, type Hub } from '../channels/hub.js'
 import { assertPublicationNames } from '../channels/publication.js'
+import type { CheckedPayload, Schemas } from '../schemas.js'
 import { Visitor } from './visitor.js'
 
 export const binaryType = 'application/octet-stream'
@@ -13,18 +14,18 @@ export const binaryType = 'application/octet-stream'
 interface PublishRequest {
   event: string
   id: string | undefined
-  data: Uint8Array | undefined
+  data: Payload | undefined
   binary: boolean | undefined
-  /** What hooks get: parsed JSON, or the bytes. */
-  value: unknown
 }
 
 /** Publishing without a library. */
 export class ChannelPublishing {
   readonly #hub: Hub
   readonly #access: ChannelAccess
+  readonly #schemas: Schemas
 
-  constructor(hub: Hub, access: ChannelAccess) {
+  constructor(hub: Hub, access: ChannelAccess, schemas: Schemas) {
+    this.#schemas = schemas
     this.#hub = hub
     this.#access = access
   }
@@ -34,15 +35,20 @@ export class ChannelPublishing {
     const asked = publishRequest(request)
     const channel = pathName(request)
     assertChannelName(channel)
-    if (this.#access.isServer(request))
-      return await this.#store(this.#hub.resolve(serverItself, channel), asked)
+    if (this.#access.isServer(request)) {
+      const key = this.#hub.resolve(serverItself, channel)
+      return await this.#store(key, await this.#checked(channel, asked))
+    }
     const visitor = new Visitor(await this.#access.authenticate(request))
     const key = this.#hub.resolve(visitor, channel)
     const rule = this.#hub.rule(key)
-    const { event, value } = asked
-    await assertMayPublish(rule, visitor, channel, { event, data: value })
+    const { event } = asked
+    // Nobody may: its schema need not be asked.
+    if (!rule.publish) await assertMayPublish(rule, visitor, channel, { event, data: undefined })
+    const checked = await this.#checked(channel, asked)
+    await assertMayPublish(rule, visitor, channel, { event, data: checked.value })
     visitor.assertStays()
-    return await this.#store(key, asked, visitor.userId, rule.showPublisher ? visitor.userId : null)
+    return await this.#store(key, checked, visitor.userId, rule.showPublisher ? visitor.userId : null)
   }
 
   /** To the channel `@me` of the user in the path; as the server only. */
@@ -53,7 +59,11 @@ export class ChannelPublishing {
     const userId = pathName(request)
     if (userId === '' || encodeURIComponent(userId).length > 190)
       throw new EverwireError('bad-request', 'a user id has 1 to 190 characters, percent-encoded')
-    return await this.#store(userChannel(userId), asked)
+    return await this.#store(userChannel(userId), await this.#checked(ownChannel, asked))
+  }
+
+  async #checked(channel: string, asked: PublishRequest): Promise<PublishRequest & CheckedPayload> {
+    return { ...asked, ...(await this.#schemas.payload(channel, asked.event, asked)) }
   }
 
   async #store(
@@ -82,5 +92,5 @@ function publishRequest(request: FastifyRequest): PublishRequest {
   const body = (request.body ?? new Uint8Array()) as Uint8Array
   const binary = type.toLowerCase().startsWith(binaryType) || undefined
   const data = body.length === 0 && !binary ? undefined : body
-  return { event, id, data, binary, value: decodeData({ data, binary }) }
+  return { event, id, data, binary }
 }

@@ -8,12 +8,14 @@ import type { Identity } from '../client-session.js'
 import type { Credentials } from '../gateway.js'
 import type { Hub } from '../channels/hub.js'
 import type { Settings } from '../options.js'
+import type { Schemas } from '../schemas.js'
 import { Tickets } from './tickets.js'
 
 export interface ChannelResourcesOptions {
   settings: Settings
   hub: Hub
   rules: ChannelRules
+  schemas: Schemas
   authenticate(credentials: Credentials): Promise<Identity>
 }
 
@@ -31,6 +33,7 @@ export function createChannelResources({
   settings,
   hub,
   rules,
+  schemas,
   authenticate,
 }: ChannelResourcesOptions): ChannelResources {
   const { ticketKey, ticketMs, ticketStreamMs, streamMs, resumeWindowMs, serverKeys, frameBytes } = settings
@@ -43,7 +46,7 @@ export function createChannelResources({
   })
   const access = new ChannelAccess({ hub, rules, tickets, serverKeys, authenticate })
   const reads = new ChannelReads({ ...settings, hub, access })
-  const publishing = new ChannelPublishing(hub, access)
+  const publishing = new ChannelPublishing(hub, access, schemas)
   return {
     register: (scope) =>
       registerChannelRoutes(scope, {
