@@ -120,8 +120,6 @@ export class ServerSession implements ClientSession, Reader {
   readonly hasMoved: boolean
   /** Its subscriptions were allowed by this node, under the claims at hand. */
   isAuthorized: boolean
-  /** It began with a link whose welcome the client has not shown to have heard: it may not know its id. */
-  isUnheard = false
   /** What the client was told last. */
   toldStale = false
   /** When it came from another node that goes on; undefined for one that began here, or was given away. */
@@ -146,10 +144,7 @@ export class ServerSession implements ClientSession, Reader {
       {
         frame: (frame, number) => this.#frame(frame, number),
         acknowledged: () => this.#wake(),
-        heard: () => {
-          this.isUnheard = false
-          this.heartbeat?.heard()
-        },
+        heard: () => this.heartbeat?.heard(),
         ended: (code, reason) => this.#ended(code, reason),
       },
       moved?.state,

@@ -142,10 +142,7 @@ export class Gateway {
         )
       const waiting = early ?? []
       early = undefined
-      const { isUnheard } = attached
       for (const frame of waiting) attached.receive(link, frame)
-      // What was sent before the welcome does not show that it was heard.
-      attached.isUnheard = isUnheard
     }
 
     const greet = (nonce: unknown) => {
@@ -252,11 +249,7 @@ export class Gateway {
     const { expiresAt } = session.identity
     if (expiresAt !== undefined && expiresAt + this.#options.limits.tokenGraceMs <= Date.now())
       throw new EverwireError('token-expired', 'the token has expired')
-    const { isUnheard } = session
-    const applied = session.core.apply(first, frames)
-    // Between two links: the client knows its session after all.
-    if (isUnheard && !session.core.link) this.#options.sessions.detached(session)
-    return applied
+    return session.core.apply(first, frames)
   }
 
   async #authenticate(
@@ -316,7 +309,6 @@ export class Gateway {
     if (known && cluster.isMoving(known)) throw moving()
 
     const session = known ?? sessions.create(identity)
-    if (!known) session.isUnheard = true
     if (session.core.ended) throw new EverwireError('unknown-session', 'the session has ended')
     const wasHere = session.isAuthorized
     const verdict = judgeAttach(session.core, session.attachState, request)
@@ -329,7 +321,6 @@ export class Gateway {
     // From here on in one turn: the attach is accepted.
     const { gen, place, poll, cursor } = request
     const isFirst = session.attachState.gen === 0
-    if (known) session.isUnheard = false
     session.identity = identity
     session.attachState = { gen, place, poll }
     session.isAuthorized = true

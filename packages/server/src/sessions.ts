@@ -83,11 +83,9 @@ export class Sessions {
     this.#timers.delete(session)
   }
 
-  /** The last link is gone: the resume window begins; or less, where the client may not know that it has a session. */
+  /** The last link is gone: the resume window begins. */
   detached(session: ServerSession): void {
-    const { resumeWindowMs, unattachedMs } = this.#options
-    if (session.core.ended) return
-    this.#endAfter(session, session.isUnheard ? Math.min(unattachedMs, resumeWindowMs) : resumeWindowMs)
+    if (!session.core.ended) this.#endAfter(session, this.#options.resumeWindowMs)
   }
 
   forget(session: ServerSession): void {
