@@ -8,6 +8,7 @@ const browserSafe = [
   'packages/core/src/**/*.ts',
   'packages/client/src/**/*.ts',
   'packages/transport-*/src/**/*.ts',
+  'packages/{react,vue,svelte}/src/**/*.ts',
 ]
 const serverHalves = ['packages/transport-*/src/server.ts', 'packages/transport-*/src/server/**/*.ts']
 

@@ -16,12 +16,13 @@ export default {
         '@arethetypeswrong/cli', // the same
       ],
     },
-    'packages/*': { entry: tests, project: ['{src,test}/**/*.ts'] },
+    'packages/*': { entry: tests, project: ['{src,test}/**/*.{ts,tsx}'] },
     'apps/*': {
       entry: [
         ...tests,
         'src/main.ts',
         'src/page/main.ts',
+        'test/react-browser.ts',
         'src/page/style.css',
         'verify/*.ts',
         'src/peers/servers/*.ts',

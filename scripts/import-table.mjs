@@ -33,6 +33,10 @@ const table = [
   },
   { where: /^packages\/(bus|presence)-[^/]+\//, allow: [core, node], drivers: true },
   { where: /^packages\/testkit\//, allow: [core, node, /^fast-check$/] },
+  // For one framework each: its binding loads no other.
+  { where: /^packages\/react\//, allow: [/^@everwire\/client(\/|$)/, /^react$/] },
+  { where: /^packages\/vue\//, allow: [/^@everwire\/client(\/|$)/, /^vue$/] },
+  { where: /^packages\/svelte\//, allow: [/^@everwire\/client(\/|$)/] },
   { where: /^packages\//, ...publicOnly },
   { where: /^apps\//, allow: [/./] },
 ]

@@ -50,6 +50,11 @@ const refused = [
   ['packages/everwire/src/probe.ts', use('@everwire/testkit')],
   ['packages/polling-bridge/src/probe.ts', use('@everwire/server/dist/hub.js')],
   ['packages/react/src/probe.ts', use('../../client/src/index.js')],
+  ['packages/react/src/probe.ts', use('@everwire/core')],
+  ['packages/react/src/probe.ts', use('vue')],
+  ['packages/vue/src/probe.ts', use('react')],
+  ['packages/vue/src/probe.ts', 'export const x = () => process.version'],
+  ['packages/svelte/src/probe.ts', use('svelte/store')],
   ['apps/demo/src/probe.ts', use('@everwire/server/src/hub.js')],
   ['apps/demo/src/probe.ts', use('../../../packages/core/src/index.js')],
   ['packages/testkit/src/probe.ts', use('@everwire/server')],
@@ -86,6 +91,8 @@ const allowed = [
   ['packages/transport-websocket/src/server.ts', useType('ws')],
   ['packages/testkit/src/probe.ts', use('fast-check')],
   ['packages/everwire/src/probe.ts', use('@everwire/transport-sse/server')],
+  ['packages/react/src/probe.ts', use('@everwire/client/stores')],
+  ['packages/vue/src/probe.ts', use('vue')],
   ['apps/demo/src/probe.ts', use('@everwire/testkit')],
 ]
 
