@@ -1,7 +1,7 @@
 import { EverwireError, type Position } from '@everwire/core'
 import type { Channel } from './channel.js'
 import type { Client } from './client.js'
-import { Emitter, type Off } from './emitter.js'
+import { createEmitter, type Off } from './emitter.js'
 
 /** `failed` the server refused the channel, took it back, or the client is closed. */
 export type ChannelStatus = 'idle' | 'subscribing' | 'subscribed' | 'failed'
@@ -21,7 +21,7 @@ export function channelUse(client: Client, name: string): ChannelUse {
 class ChannelUse {
   readonly channel: Channel
   readonly #client: Client
-  readonly #changes = new Emitter<{ change: () => void }>()
+  readonly #changes = createEmitter<{ change: () => void }>()
   #users = 0
   /** Told apart by identity: the answer of an attempt that was given up means nothing. */
   #attempt: object | undefined

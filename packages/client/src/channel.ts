@@ -10,7 +10,7 @@ import {
   type GapReason,
   type Position,
 } from '@everwire/core'
-import { Emitter, type Off } from './emitter.js'
+import { createEmitter, type Off } from './emitter.js'
 import { publicationFrames, type Done, type RunOptions } from './operations.js'
 
 /** What stands beside a publication. */
@@ -58,10 +58,48 @@ export interface ChannelHost {
 
 type Listener = (data: unknown, meta: PublicationMeta) => void
 
-type ChannelEvents = {
+interface ChannelEvents {
   gap: (gap: Gap) => void
   /** The server took the subscription back. */
   unsubscribed: (info: { code: ErrorCode }) => void
+}
+
+/** A named stream of publications. Asked for the same name, the client gives the same object. */
+export interface Channel {
+  readonly name: string
+  readonly subscribed: boolean
+  /** Where the channel stands; channels with history only, once subscribed. */
+  readonly position: Position | undefined
+  /** Hears an event of the channel, every one (`*`), a `gap`, or `unsubscribed`. Returns its own undo. */
+  on<Name extends keyof ChannelEvents>(event: Name, listener: ChannelEvents[Name]): Off
+  on(event: string, listener: Listener): Off
+  /**
+   * Reads the channel from now on, or after a position kept from earlier, and goes on reading it, over reconnects and
+   * new sessions, until `unsubscribe`. Resolves when the server has accepted; rejects with its refusal.
+   */
+  subscribe(options?: { position?: Position }): Promise<void>
+  /** Reads the channel no more. Resolves when the server knows. */
+  unsubscribe(): Promise<void>
+  /**
+   * Publishes. Resolves when the server has accepted, with the position in channels with history; a retry is stored
+   * once. Rejects with an EverwireError: the server's refusal, `queue-full`, `timeout` when it was never sent, or
+   * `outcome-unknown` when it may have happened.
+   */
+  publish(event: string, data?: unknown, options?: PublishOptions): Promise<Partial<Position>>
+  /** Publications before a position's offset (default: the newest), oldest first. */
+  history(options?: { before?: number; limit?: number }): Promise<HistoryPage>
+}
+
+/** What the client tells its channel. */
+export interface ChannelEnd extends Channel {
+  /** A new session began. */
+  begin(): void
+  /** The session is lost. */
+  lost(): void
+  /** The client is closed. */
+  close(error: EverwireError): void
+  /** A frame of this channel came. */
+  receive(frame: Frame): void
 }
 
 /** How long a subscription that failed for a passing reason waits. */
@@ -69,236 +107,121 @@ const retrySubscribeMs = 1_000
 /** Publisher runs remembered over sessions; a run is one life of one node. */
 const maxRuns = 256
 
-/** A named stream of publications. Asked for the same name, the client gives the same object. */
-export class Channel {
-  readonly name: string
-  readonly #host: ChannelHost
-  readonly #events = new Emitter<ChannelEvents>()
-  readonly #listeners = new Emitter<Record<string, Listener>>()
-  readonly #any = new Emitter<{ any: Listener }>()
-  #wanted = false
-  #subscribed = false
-  /** It was subscribed in an earlier session, whose live publications are lost. */
-  #interrupted = false
-  #position: Position | undefined
-  #runs = new Map<string, number>()
+export function createChannel(name: string, host: ChannelHost): ChannelEnd {
+  // Listeners of publications stand under `:event`, so that no event is taken for a gap.
+  const events = createEmitter<Record<string, (...args: never[]) => void>>()
+  const emit = events.emit as (name: string, ...args: unknown[]) => void
+  /** Publisher runs, and the number of the last publication of each. */
+  const runs = new Map<string, number>()
   /** Of the runs in earlier sessions: what a node was late with must not come twice. */
-  #earlier = new Map<string, number>()
+  const earlier = new Map<string, number>()
+  let wanted = false
+  let subscribed = false
+  /** It was subscribed in an earlier session, whose live publications are lost. */
+  let interrupted = false
+  let position: Position | undefined
   /** Told apart by identity: the answer of an attempt that was overtaken means nothing. */
-  #attempt: object | undefined
-  #waiting: { resolve(): void; reject(error: unknown): void }[] = []
+  let attempt: object | undefined
+  let waiting: ((error?: EverwireError) => void)[] = []
 
-  constructor(name: string, host: ChannelHost) {
-    this.name = name
-    this.#host = host
+  const settle = (error?: EverwireError) => {
+    const settled = waiting
+    waiting = []
+    for (const done of settled) done(error)
   }
 
-  get subscribed(): boolean {
-    return this.#subscribed
-  }
-  /** Where the channel stands; channels with history only, once subscribed. */
-  get position(): Position | undefined {
-    return this.#position
+  const gap = (reason: GapReason, to?: Position) => {
+    if (to) position = to
+    emit('gap', { reason, ...(to && { position: to }) })
   }
 
-  /** Hears an event of the channel, every one (`*`), a `gap`, or `unsubscribed`. Returns its own undo. */
-  on<Name extends keyof ChannelEvents>(event: Name, listener: ChannelEvents[Name]): Off
-  on(event: string, listener: Listener): Off
-  on(event: string, listener: (...args: never[]) => void): Off {
-    if (event === 'gap' || event === 'unsubscribed')
-      return this.#events.on(event, listener as ChannelEvents['gap'])
-    if (event === '*') return this.#any.on('any', listener as Listener)
-    return this.#listeners.on(event, listener as Listener)
-  }
-
-  /**
-   * Reads the channel from now on, or after a position kept from earlier, and goes on reading it, over reconnects and
-   * new sessions, until `unsubscribe`. Resolves when the server has accepted; rejects with its refusal.
-   */
-  subscribe({ position }: { position?: Position } = {}): Promise<void> {
-    if (this.#subscribed) return Promise.resolve()
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ resolve, reject })
-      this.#host.wake()
-      if (this.#wanted) return
-      this.#wanted = true
-      this.#position = position
-      this.#ask()
-    })
-  }
-
-  /** Reads the channel no more. Resolves when the server knows. */
-  async unsubscribe(): Promise<void> {
-    if (!this.#wanted) return
-    this.#stop(new EverwireError('closed', `unsubscribed from ${this.name}`))
-    if (!this.#host.ready) return
-    const options = { timeoutMs: this.#host.publishTimeoutMs, perSession: true }
-    await this.#host.run(encodeFrame(['unsub', this.name]), options).catch((error: EverwireError) => {
-      // With its session the subscription is gone too.
-      if (error.code !== 'outcome-unknown') throw error
-    })
-  }
-
-  /**
-   * Publishes. Resolves when the server has accepted, with the position in channels with history; a retry is stored
-   * once. Rejects with an EverwireError: the server's refusal, `queue-full`, `timeout` when it was never sent, or
-   * `outcome-unknown` when it may have happened.
-   */
-  async publish(
-    event: string,
-    data?: unknown,
-    { id = this.#host.nextId(), timeoutMs = this.#host.publishTimeoutMs }: PublishOptions = {},
-  ): Promise<Partial<Position>> {
-    const { first, again } = publicationFrames(this.name, event, id, encodeData(data))
-    this.#host.wake()
-    return positionOf(await this.#host.run(first, { again, timeoutMs }), 2) ?? {}
-  }
-
-  /** Publications before a position's offset (default: the newest), oldest first. */
-  async history({ before, limit }: { before?: number; limit?: number } = {}): Promise<HistoryPage> {
-    const page = (await this.#host.request('everwire:history', { channel: this.name, before, limit })) as {
-      epoch: string
-      more: boolean
-      publications: { offset: number; event: string; userId?: string; data?: unknown; binary?: string }[]
-    }
-    const publications = page.publications.map(({ offset, event, userId, data, binary }) => ({
-      data: binary === undefined ? data : fromBase64(binary),
-      meta: {
-        channel: this.name,
-        event,
-        position: { epoch: page.epoch, offset },
-        ...(userId === undefined ? {} : { userId }),
-      },
-    }))
-    return { publications, more: page.more }
-  }
-
-  /** @internal A new session began. */
-  begin(): void {
-    if (this.#wanted) this.#ask()
-  }
-
-  /** @internal The session is lost. */
-  lost(): void {
-    this.#interrupted ||= this.#subscribed
-    this.#subscribed = false
-    this.#attempt = undefined
-    this.#interrupt()
-  }
-
-  /** @internal The client is closed. */
-  close(error: EverwireError): void {
-    this.#stop(error)
-  }
-
-  /** @internal A frame of this channel came. */
-  receive(frame: Frame): void {
-    if (!this.#subscribed) return
-    const [kind, , field] = frame.header
-    if (kind === 'm') this.#publication(frame)
-    else if (kind === 'gap') this.#gap(field as GapReason, positionOf(frame, 3))
-    else if (kind === 'unsub') this.#revoked(field as ErrorCode | undefined)
-  }
-
-  #ask(): void {
-    if (!this.#host.ready) return
-    const attempt = {}
-    this.#attempt = attempt
-    const from = this.#position ? [this.#position.epoch, this.#position.offset] : []
+  const ask = () => {
+    if (!wanted || !host.ready) return
+    const own = (attempt = {})
+    const from = position ? [position.epoch, position.offset] : []
     // A subscription is wanted until it is refused: it has no time limit, and a new session asks anew. Its answer is
     // heard at once: the frames that follow it are of the subscription already.
     const options = { timeoutMs: 2 ** 31 - 1, perSession: true }
-    this.#host.start(encodeFrame(['sub', this.name, ...from]), options, (error, answer) => {
-      if (this.#attempt !== attempt) return
-      if (error) this.#refused(error)
-      else this.#accepted(positionOf(answer!, 2))
+    host.start(encodeFrame(['sub', name, ...from]), options, (error, answer) => {
+      if (attempt !== own) return
+      if (error) return refused(error)
+      subscribed = true
+      const at = positionOf(answer!, 2)
+      if (at) position = at
+      else if (interrupted) gap('session')
+      interrupted = false
+      settle()
     })
-  }
-
-  #accepted(position: Position | undefined): void {
-    this.#subscribed = true
-    const live = !position
-    if (position) this.#position = position
-    if (this.#interrupted && live) this.#gap('session', undefined)
-    this.#interrupted = false
-    const waiting = this.#waiting
-    this.#waiting = []
-    for (const { resolve } of waiting) resolve()
-  }
-
-  #refused(error: EverwireError): void {
-    if (error.code === 'outcome-unknown') {
-      // Lost with its session: the next one asks again. But a server may say so too.
-      if (this.#host.ready) this.#retry()
-      return
-    }
-    if (error.code === 'temporary') return this.#retry(error.retryAfterMs)
-    const heard = this.#waiting.length > 0
-    this.#stop(error)
-    if (!heard) this.#events.emit('unsubscribed', { code: error.code })
   }
 
   /** Asks again later, unless the channel was asked for, or given up, meanwhile. */
-  #retry(afterMs = retrySubscribeMs): void {
-    const attempt = this.#attempt
-    this.#host.after(afterMs, () => {
-      if (this.#attempt === attempt && !this.#subscribed) this.begin()
+  const retry = (afterMs = retrySubscribeMs) => {
+    const own = attempt
+    host.after(afterMs, () => {
+      if (attempt === own && !subscribed) ask()
     })
   }
 
-  #revoked(code: ErrorCode = 'forbidden'): void {
-    this.#subscribed = false
-    if (code === 'temporary') {
-      this.#interrupted = true
-      this.#interrupt()
-      this.#retry()
-      return
-    }
-    this.#stop(new EverwireError(code))
-    this.#events.emit('unsubscribed', { code })
+  const refused = (error: EverwireError) => {
+    const { code } = error
+    // Lost with its session: the next one asks again. But a server may say so too.
+    if (code === 'outcome-unknown') return host.ready ? retry() : undefined
+    if (code === 'temporary') return retry(error.retryAfterMs)
+    const heard = waiting.length > 0
+    stop(error)
+    if (!heard) emit('unsubscribed', { code })
   }
 
-  #stop(error: EverwireError): void {
-    this.#wanted = false
-    this.#subscribed = false
-    this.#interrupted = false
-    this.#attempt = undefined
-    this.#position = undefined
-    this.#runs.clear()
-    this.#earlier.clear()
-    const waiting = this.#waiting
-    this.#waiting = []
-    for (const { reject } of waiting) reject(error)
+  const revoked = (code: ErrorCode = 'forbidden') => {
+    subscribed = false
+    if (code === 'temporary') {
+      interrupted = true
+      interrupt()
+      return retry()
+    }
+    stop(new EverwireError(code))
+    emit('unsubscribed', { code })
+  }
+
+  const stop = (error: EverwireError) => {
+    wanted = subscribed = interrupted = false
+    attempt = position = undefined
+    runs.clear()
+    earlier.clear()
+    settle(error)
   }
 
   /** The chains of the runs end here: what comes next is told by a gap, not by them. */
-  #interrupt(): void {
-    for (const [run, number] of this.#runs) {
-      this.#earlier.delete(run)
-      this.#earlier.set(run, number)
+  const interrupt = () => {
+    for (const [run, number] of runs) {
+      earlier.delete(run)
+      earlier.set(run, number)
     }
-    while (this.#earlier.size > maxRuns) this.#earlier.delete(this.#earlier.keys().next().value!)
-    this.#runs.clear()
+    for (const run of earlier.keys()) if (earlier.size > maxRuns) earlier.delete(run)
+    runs.clear()
   }
 
-  #publication(frame: Frame): void {
-    const [, , event, ...rest] = frame.header
-    const live = typeof rest[0] === 'string'
-    const [number, previous, extra] = (live ? rest.slice(1) : rest) as [number, number, { userId?: string }?]
-    const last = live ? this.#runs.get(rest[0] as string) : this.#position?.offset
-    if (last !== undefined && number <= last) return
-    if (live && number <= (this.#earlier.get(rest[0] as string) ?? 0)) return
+  const publication = (frame: Frame) => {
+    const [, , event, ...fields] = frame.header
+    const run = typeof fields[0] === 'string' ? (fields.shift() as string) : undefined
+    const [number, previous, extra] = fields as [number, number, { userId?: string }?]
+    const last = run === undefined ? position?.offset : runs.get(run)
+    if (number <= (last ?? earlier.get(run ?? '') ?? 0)) return
     // The chain is checked end to end: whatever broke it on the way, the loss is found here.
     if (last !== undefined && previous !== last) {
-      if (!live) return this.#broken()
-      this.#gap('bus', undefined)
+      if (run === undefined) {
+        // Something between two publications did not come: asks again from the last that did.
+        subscribed = false
+        return ask()
+      }
+      gap('bus')
     }
-    if (live) this.#runs.set(rest[0] as string, number)
-    else this.#position = { epoch: this.#position!.epoch, offset: number }
+    if (run === undefined) position = { epoch: position!.epoch, offset: number }
+    else runs.set(run, number)
     // A publication that is not for this session moves the position only.
     if (typeof event !== 'string') return
-    const meta: PublicationMeta = { channel: this.name, event }
-    if (!live) meta.position = this.#position!
+    const meta: PublicationMeta = { channel: name, event }
+    if (run === undefined) meta.position = position!
     if (extra?.userId !== undefined) meta.userId = extra.userId
     let data: unknown
     try {
@@ -307,23 +230,81 @@ export class Channel {
       // What another publisher put on the bus is not JSON: it is shown as it came.
       data = frame.data
     }
-    this.#listeners.emit(event, data, meta)
-    this.#any.emit('any', data, meta)
+    emit(`:${event}`, data, meta)
+    emit('*', data, meta)
   }
 
-  #gap(reason: GapReason, position: Position | undefined): void {
-    if (position) this.#position = position
-    this.#events.emit('gap', { reason, ...(position ? { position } : {}) })
-  }
-
-  /** Something between two publications did not come: asks again from the last that did. */
-  #broken(): void {
-    this.#subscribed = false
-    this.begin()
+  return {
+    name,
+    get subscribed() {
+      return subscribed
+    },
+    get position() {
+      return position
+    },
+    on: (event: string, listener: (...args: never[]) => void) =>
+      events.on(['gap', 'unsubscribed', '*'].includes(event) ? event : `:${event}`, listener),
+    subscribe: ({ position: from } = {}) =>
+      new Promise((resolve, reject) => {
+        if (subscribed) return resolve()
+        waiting.push((error) => (error ? reject(error) : resolve()))
+        host.wake()
+        if (wanted) return
+        wanted = true
+        position = from
+        ask()
+      }),
+    async unsubscribe() {
+      if (!wanted) return
+      stop(new EverwireError('closed', 'unsubscribed'))
+      if (!host.ready) return
+      const options = { timeoutMs: host.publishTimeoutMs, perSession: true }
+      await host.run(encodeFrame(['unsub', name]), options).catch((error: EverwireError) => {
+        // With its session the subscription is gone too.
+        if (error.code !== 'outcome-unknown') throw error
+      })
+    },
+    async publish(event, data, { id = host.nextId(), timeoutMs = host.publishTimeoutMs } = {}) {
+      const { first, again } = publicationFrames(name, event, id, encodeData(data))
+      host.wake()
+      return positionOf(await host.run(first, { again, timeoutMs }), 2) ?? {}
+    },
+    async history({ before, limit } = {}) {
+      const page = (await host.request('everwire:history', { channel: name, before, limit })) as {
+        epoch: string
+        more: boolean
+        publications: { offset: number; event: string; userId?: string; data?: unknown; binary?: string }[]
+      }
+      const publications = page.publications.map(({ offset, event, userId, data, binary }) => ({
+        data: binary === undefined ? data : fromBase64(binary),
+        meta: {
+          channel: name,
+          event,
+          position: { epoch: page.epoch, offset },
+          ...(userId !== undefined && { userId }),
+        },
+      }))
+      return { publications, more: page.more }
+    },
+    begin: ask,
+    lost() {
+      interrupted ||= subscribed
+      subscribed = false
+      attempt = undefined
+      interrupt()
+    },
+    close: stop,
+    receive(frame) {
+      if (!subscribed) return
+      const [kind, , field] = frame.header
+      if (kind === 'm') publication(frame)
+      if (kind === 'gap') gap(field as GapReason, positionOf(frame, 3))
+      if (kind === 'unsub') revoked((field ?? undefined) as ErrorCode | undefined)
+    },
   }
 }
 
 function positionOf({ header }: Frame, at: number): Position | undefined {
-  const [epoch, offset] = [header[at], header[at + 1]]
+  const [epoch, offset] = header.slice(at)
   return typeof epoch === 'string' && typeof offset === 'number' ? { epoch, offset } : undefined
 }

@@ -14,13 +14,14 @@ import {
   type Frame,
 } from '@everwire/core'
 import * as defaults from '@everwire/core/limits'
-import { Channel, type ChannelHost } from './channel.js'
+import { createChannel, type Channel, type ChannelEnd, type ChannelHost } from './channel.js'
 import type { CarriedSession, Carrier, CarrierStats, ConnectionState, Explanation } from './carrier.js'
 import { createConnector } from './connector.js'
 import type { TypedClient } from './contract.js'
-import { Emitter, type Off } from './emitter.js'
+import { createEmitter, type Off } from './emitter.js'
 import type { TransportMemory } from './negotiator.js'
-import { Operations } from './operations.js'
+import { createOperations } from './operations.js'
+import type { StoredQueue } from './stored-queue.js'
 
 export interface ClientOptions {
   /** Address that the server's prefix stands under: absolute, or a path of the page's own origin. */
@@ -55,6 +56,8 @@ export interface ClientOptions {
   queueSize?: number
   /** Bytes of those. @default 1048576 */
   queueBytes?: number
+  /** Keeps publications without an answer over reloads. @default none does */
+  queueStore?: StoredQueue
   /** @default the system's */
   clock?: Clock
   /** 0 ≤ x < 1, for jitter. @default Math.random */
@@ -120,10 +123,10 @@ export function createClient(options: ClientOptions): Client {
   const { queueSize = defaults.queueSize, queueBytes = defaults.queueBytes, transports } = options
   if (transports.length === 0) throw new TypeError('createClient: transports must name at least one')
 
-  const events = new Emitter<ClientEvents>()
-  const channels = new Map<string, Channel>()
+  const events = createEmitter<ClientEvents>()
+  const channels = new Map<string, ChannelEnd>()
   const methods = new Map<string, ClientMethod>()
-  const operations = new Operations({ clock, queueSize, queueBytes })
+  const operations = createOperations({ clock, queueSize, queueBytes, queueStore: options.queueStore })
   const idPrefix = randomBase32(12)
   let ids = 0
 
@@ -232,7 +235,7 @@ export function createClient(options: ClientOptions): Client {
       if (!isChannelName(name))
         throw new EverwireError('invalid-channel', `not namespace:rest: ${name.slice(0, 80)}`)
       let channel = channels.get(name)
-      if (!channel) channels.set(name, (channel = new Channel(name, host)))
+      if (!channel) channels.set(name, (channel = createChannel(name, host)))
       return channel
     },
     request,

@@ -1,28 +1,32 @@
 export type Off = () => void
 
 /** Listeners by event name; `on` returns its own undo. */
-export class Emitter<Events extends Record<string, (...args: never[]) => void>> {
-  readonly #listeners = new Map<keyof Events, Set<(...args: never[]) => void>>()
+export interface Emitter<Events extends Record<string, (...args: never[]) => void>> {
+  on<Name extends keyof Events>(name: Name, listener: Events[Name]): Off
+  emit<Name extends keyof Events>(name: Name, ...args: Parameters<Events[Name]>): void
+}
 
-  on<Name extends keyof Events>(name: Name, listener: Events[Name]): Off {
-    const listeners = this.#listeners.get(name) ?? new Set()
-    this.#listeners.set(name, listeners)
-    // Wrapped, so that the same function may listen twice and each undo takes its own.
-    const entry = (...args: never[]) => listener(...args)
-    listeners.add(entry)
-    return () => listeners.delete(entry)
-  }
-
-  emit<Name extends keyof Events>(name: Name, ...args: Parameters<Events[Name]>): void {
-    for (const listener of [...(this.#listeners.get(name) ?? [])]) {
-      try {
-        listener(...(args as never[]))
-      } catch (error) {
-        // A listener that throws is the application's fault: told as uncaught, and no reason to lose a frame.
-        queueMicrotask(() => {
-          throw error
-        })
+export function createEmitter<Events extends Record<string, (...args: never[]) => void>>(): Emitter<Events> {
+  const entries = new Set<{ name: keyof Events; listener: (...args: never[]) => void }>()
+  return {
+    on(name, listener) {
+      // An entry of its own, so that the same function may listen twice and each undo takes its own.
+      const entry = { name, listener }
+      entries.add(entry)
+      return () => entries.delete(entry)
+    },
+    emit(name, ...args) {
+      for (const entry of [...entries]) {
+        if (entry.name !== name) continue
+        try {
+          entry.listener(...(args as never[]))
+        } catch (error) {
+          // A listener that throws is the application's fault: told as uncaught, and no reason to lose a frame.
+          queueMicrotask(() => {
+            throw error
+          })
+        }
       }
-    }
+    },
   }
 }

@@ -1,4 +1,4 @@
-export { Channel, type Gap, type HistoryPage, type PublicationMeta, type PublishOptions } from './channel.js'
+export type { Channel, Gap, HistoryPage, PublicationMeta, PublishOptions } from './channel.js'
 export {
   createClient,
   type Client,
@@ -9,6 +9,15 @@ export {
 } from './client.js'
 export type { Attempt, CarrierStats, ConnectionState, Explanation, TransportVerdict } from './carrier.js'
 export type { TypedChannel, TypedClient } from './contract.js'
+export {
+  localStorageQueue,
+  storedQueue,
+  type LocalStorageQueueOptions,
+  type QueueStore,
+  type StoredPublication,
+  type StoredQueue,
+  type StoredQueueOptions,
+} from './stored-queue.js'
 export type { Off } from './emitter.js'
 export type { TransportMemory } from './negotiator.js'
 export {

@@ -96,7 +96,8 @@ export function createNegotiator({
   const forget = () => {
     if (now() - known.since > memoryMs) known = { since: now(), back: {} }
   }
-  const rank = ({ name }: ClientTransport) => offers.find((offer) => offer.name === name)?.rank ?? transports.length
+  const rank = ({ name }: ClientTransport) =>
+    offers.find((offer) => offer.name === name)?.rank ?? transports.length
   // The server's order where it has one, else the application's: sorting keeps what is equal as it is.
   const ordered = () => [...transports].sort((a, b) => rank(a) - rank(b))
 

@@ -1,6 +1,7 @@
 import {
   encodeFrame,
   EverwireError,
+  refusal,
   type Cancel,
   type Clock,
   type EncodedFrame,
@@ -8,6 +9,7 @@ import {
   type Frame,
 } from '@everwire/core'
 import type { CarriedSession } from './carrier.js'
+import type { StoredQueue } from './stored-queue.js'
 
 /** Something asked of the server, which gets exactly one answer. */
 interface Operation {
@@ -17,6 +19,7 @@ interface Operation {
   perSession: boolean
   done: Done
   cancel: Cancel
+  /** In the session at hand; 0 while it was not given to one. */
   number: number
   firstSentAt: number | undefined
 }
@@ -30,6 +33,8 @@ export interface OperationsOptions {
   queueSize: number
   /** Most bytes of those. */
   queueBytes: number
+  /** Keeps publications over reloads. */
+  queueStore?: StoredQueue | undefined
 }
 
 export interface RunOptions {
@@ -37,142 +42,130 @@ export interface RunOptions {
   again?: EncodedFrame | undefined
   /** Means nothing to another session: rejected as `outcome-unknown` when this one is lost. @default false */
   perSession?: boolean
+  /** When an earlier page sent it first, by the clock at hand. */
+  firstSentAt?: number | undefined
 }
 
 /** The operations that are open: waiting for a session, for the link, or for their answer; bounded and in order. */
-export class Operations {
-  readonly #options: OperationsOptions
-  readonly #open = new Set<Operation>()
-  readonly #byNumber = new Map<number, Operation>()
-  #bytes = 0
-  #session: CarriedSession | undefined
-  #frameBytes = Number.POSITIVE_INFINITY
-  #dedupWindowMs = Number.POSITIVE_INFINITY
-
-  constructor(options: OperationsOptions) {
-    this.#options = options
-  }
-
-  get size(): number {
-    return this.#open.size
-  }
-
+export interface Operations {
+  readonly size: number
   /** Rejects with `queue-full`, `frame-too-large`, `timeout`, `outcome-unknown`, or what the server answers. */
-  run(frame: EncodedFrame, options: RunOptions): Promise<Frame> {
-    return new Promise((resolve, reject) => {
-      this.start(frame, options, (error, answer) => (error ? reject(error) : resolve(answer!)))
-    })
+  run(frame: EncodedFrame, options: RunOptions): Promise<Frame>
+  /** As `run`, for those who must hear the answer before the frame that follows it. */
+  start(frame: EncodedFrame, options: RunOptions, done: Done): void
+  /** A new session began: what is open goes to it, in order. */
+  begin(session: CarriedSession, limits: { frameBytes: number; dedupWindowMs: number }): void
+  /** The session is lost. What would be done twice by asking again is rejected at once. */
+  lost(): void
+  /** @returns whether the frame answers an operation of ours */
+  answered(frame: Frame): boolean
+  /** Rejects everything that is open. */
+  close(code: ErrorCode, message: string): void
+}
+
+export function createOperations({
+  clock,
+  queueSize,
+  queueBytes,
+  queueStore,
+}: OperationsOptions): Operations {
+  const open = new Set<Operation>()
+  const byNumber = new Map<number, Operation>()
+  let bytes = 0
+  let session: CarriedSession | undefined
+  let limits = { frameBytes: Infinity, dedupWindowMs: Infinity }
+
+  const settle = (operation: Operation, error: EverwireError | undefined, answer?: Frame) => {
+    operation.cancel()
+    open.delete(operation)
+    byNumber.delete(operation.number)
+    bytes -= operation.frame.bytes
+    if (operation.again) queueStore?.forget(operation.frame)
+    operation.done(error, answer)
+  }
+  const reject = (operation: Operation, code: ErrorCode, message?: string) =>
+    settle(operation, new EverwireError(code, message))
+
+  const send = (operation: Operation, frame: EncodedFrame) => {
+    operation.firstSentAt ??= clock.now()
+    if (operation.again) queueStore?.sent(operation.frame)
+    operation.number = session!.send(frame)
+    byNumber.set(operation.number, operation)
   }
 
-  /** As `run`, for those who must hear the answer before the frame that follows it. */
-  start(frame: EncodedFrame, { timeoutMs, again, perSession = false }: RunOptions, done: Done): void {
-    const { clock, queueSize, queueBytes } = this.#options
-    const refused =
-      frame.bytes > this.#frameBytes
-        ? new EverwireError(
-            'frame-too-large',
-            `${frame.bytes} bytes are more than the ${this.#frameBytes} allowed`,
-          )
-        : this.#open.size >= queueSize || this.#bytes + frame.bytes > queueBytes
-          ? new EverwireError('queue-full', `${this.#open.size} operations have no answer yet`)
-          : undefined
-    if (refused) return done(refused, undefined)
+  /** An operation that no link ever took is known not to have happened. */
+  const withdraw = (operation: Operation) => {
+    if (session?.withdraw(operation.number)) operation.firstSentAt = undefined
+  }
+
+  /** Sends it, or what repeats it, unless that is not possible or not safe. */
+  const give = (operation: Operation) => {
+    const { frame, again, firstSentAt } = operation
+    if (frame.bytes > limits.frameBytes) reject(operation, 'frame-too-large')
+    else if (firstSentAt === undefined) send(operation, frame)
+    // Past half of the window a retry could be stored a second time.
+    else if (again && clock.now() - firstSentAt < limits.dedupWindowMs / 2) send(operation, again)
+    else reject(operation, 'outcome-unknown')
+  }
+
+  const start: Operations['start'] = (frame, { timeoutMs, again, perSession = false, firstSentAt }, done) => {
+    if (open.size >= queueSize || bytes + frame.bytes > queueBytes)
+      return done(new EverwireError('queue-full'), undefined)
+    const cancel = clock.after(timeoutMs, () => {
+      withdraw(operation)
+      const isKnown = operation.firstSentAt === undefined || frame.kind === 'req'
+      reject(operation, isKnown ? 'timeout' : 'outcome-unknown', `${timeoutMs} ms`)
+    })
     const operation: Operation = {
       frame,
       again,
       perSession,
       done,
-      cancel() {},
+      cancel,
       number: 0,
-      firstSentAt: undefined,
+      firstSentAt,
     }
-    operation.cancel = clock.after(timeoutMs, () => this.#expire(operation, timeoutMs))
-    this.#open.add(operation)
-    this.#bytes += frame.bytes
-    if (this.#session) this.#send(operation, frame)
+    open.add(operation)
+    bytes += frame.bytes
+    if (again) queueStore?.keep(frame, timeoutMs)
+    if (session) give(operation)
   }
+  queueStore?.restore(start, clock)
 
-  /** A new session began: what is open goes to it, in order. */
-  begin(
-    session: CarriedSession,
-    { frameBytes, dedupWindowMs }: { frameBytes: number; dedupWindowMs: number },
-  ): void {
-    this.#session = session
-    this.#frameBytes = frameBytes
-    this.#dedupWindowMs = dedupWindowMs
-    for (const operation of [...this.#open]) {
-      const { frame, again, firstSentAt } = operation
-      if (frame.bytes > frameBytes)
-        this.#reject(
-          operation,
-          'frame-too-large',
-          `${frame.bytes} bytes are more than the ${frameBytes} allowed`,
-        )
-      else if (firstSentAt === undefined) this.#send(operation, frame)
-      // Past half of the window a retry could be stored a second time.
-      else if (again && this.#options.clock.now() - firstSentAt < this.#dedupWindowMs / 2)
-        this.#send(operation, again)
-      else this.#reject(operation, 'outcome-unknown', 'the session was lost before the answer came')
-    }
-  }
-
-  /** The session is lost. What would be done twice by asking again is rejected at once. */
-  lost(): void {
-    const session = this.#session
-    this.#session = undefined
-    this.#byNumber.clear()
-    for (const operation of [...this.#open]) {
-      if (operation.number > 0 && session?.withdraw(operation.number)) operation.firstSentAt = undefined
-      operation.number = 0
-      if (operation.perSession || (operation.firstSentAt !== undefined && !operation.again))
-        this.#reject(operation, 'outcome-unknown', 'the session was lost before the answer came')
-    }
-  }
-
-  /** @returns whether the frame answers an operation of ours */
-  answered(frame: Frame): boolean {
-    const [kind, number, code, message, retryAfterMs] = frame.header
-    if (kind !== 'ack' && kind !== 'reply' && kind !== 'err') return false
-    const operation = this.#byNumber.get(number as number)
-    if (!operation) return true
-    this.#close(operation)
-    const retry = typeof retryAfterMs === 'number' ? { retryAfterMs } : {}
-    const text = typeof message === 'string' ? message : undefined
-    if (kind === 'err') operation.done(new EverwireError(code as ErrorCode, text, retry), undefined)
-    else operation.done(undefined, frame)
-    return true
-  }
-
-  /** Rejects everything that is open. */
-  close(code: ErrorCode, message: string): void {
-    for (const operation of [...this.#open]) this.#reject(operation, code, message)
-  }
-
-  #send(operation: Operation, frame: EncodedFrame): void {
-    operation.firstSentAt ??= this.#options.clock.now()
-    operation.number = this.#session!.send(frame)
-    this.#byNumber.set(operation.number, operation)
-  }
-
-  #expire(operation: Operation, timeoutMs: number): void {
-    // An operation that no link ever took is known not to have happened.
-    const never = operation.firstSentAt === undefined || this.#session?.withdraw(operation.number) === true
-    if (never) this.#reject(operation, 'timeout', `it could not be sent within ${timeoutMs} ms`)
-    else if (operation.frame.kind === 'req')
-      this.#reject(operation, 'timeout', `no answer within ${timeoutMs} ms`)
-    else this.#reject(operation, 'outcome-unknown', `no answer within ${timeoutMs} ms`)
-  }
-
-  #reject(operation: Operation, code: ErrorCode, message: string): void {
-    this.#close(operation)
-    operation.done(new EverwireError(code, message), undefined)
-  }
-
-  #close(operation: Operation): void {
-    operation.cancel()
-    this.#open.delete(operation)
-    this.#byNumber.delete(operation.number)
-    this.#bytes -= operation.frame.bytes
+  return {
+    get size() {
+      return open.size
+    },
+    run: (frame, options) =>
+      new Promise((resolve, reject) => {
+        start(frame, options, (error, answer) => (error ? reject(error) : resolve(answer!)))
+      }),
+    start,
+    begin(begun, newLimits) {
+      session = begun
+      limits = newLimits
+      for (const operation of [...open]) give(operation)
+    },
+    lost() {
+      for (const operation of [...open]) withdraw(operation)
+      session = undefined
+      byNumber.clear()
+      for (const operation of [...open]) {
+        operation.number = 0
+        if (operation.perSession || (operation.firstSentAt !== undefined && !operation.again))
+          reject(operation, 'outcome-unknown')
+      }
+    },
+    answered(frame) {
+      const [kind, number] = frame.header
+      if (!['ack', 'reply', 'err'].includes(kind)) return false
+      const operation = byNumber.get(number as number)
+      if (operation) settle(operation, kind === 'err' ? refusal(frame, 2) : undefined, frame)
+      return true
+    },
+    close(code, message) {
+      for (const operation of [...open]) reject(operation, code, message)
+    },
   }
 }
 

@@ -1,6 +1,6 @@
 import { systemClock, type Clock } from '@everwire/core'
 import type { Client } from './client.js'
-import { Emitter, type Off } from './emitter.js'
+import { createEmitter, type Off } from './emitter.js'
 
 /** What a user interface needs to show something that changes. None of its functions needs `this`. */
 export interface Store<Snapshot> {
@@ -37,7 +37,7 @@ export function whileHeard<Snapshot extends object>(
   first: Snapshot,
   begin: (get: () => Snapshot, set: (change: Partial<Snapshot>) => void) => Off,
 ): Store<Snapshot> {
-  const changes = new Emitter<{ change: () => void }>()
+  const changes = createEmitter<{ change: () => void }>()
   let snapshot = first
   let listeners = 0
   let end: Off | undefined

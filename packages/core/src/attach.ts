@@ -1,8 +1,6 @@
 import { EverwireError } from './errors.js'
 import type { OwnerSession } from './owner-session.js'
-
-/** The version of the wire that this build speaks. */
-export const protocolVersion = 1
+import { protocolVersion } from './version.js'
 
 /** What a client says to go on with its session over a new link, or to open one. PROTOCOL.md, "Attach". */
 export interface AttachRequest {

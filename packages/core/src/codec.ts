@@ -37,7 +37,7 @@ export function parseHeader(line: Payload): Frame['header'] {
   try {
     header = JSON.parse(textOf(line))
   } catch (cause) {
-    throw new EverwireError('bad-frame', 'no JSON in a header', { cause })
+    throw new EverwireError('bad-frame', 'no JSON', { cause })
   }
   const fit = Array.isArray(header) && headerFits(header)
   if (fit) return header as unknown as Frame['header']

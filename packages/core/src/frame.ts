@@ -52,13 +52,13 @@ export function encodeFrame(
 }
 
 /*
- * Shapes of the headers, field by field: s string, n whole number from 0, o object, e string or null; a capital
- * letter may be missing. Fields after the shape are ignored, so that a newer peer may add some.
+ * Shapes of the headers, field by field: s string, n whole number from 0, o object; a capital letter may be
+ * missing or null. Fields after the shape are ignored, so that a newer peer may add some.
  * The sets are closed: an unknown session frame would be miscounted, so it ends the session; and so does every unknown
  * kind, unless it starts with `~`, which says that it is a link frame.
  */
 const sessionShapes: Record<string, string> = {
-  m: 'se',
+  m: 'sS',
   gap: 'ssSN',
   sub: 'sSN',
   unsub: 'sS',
@@ -95,12 +95,11 @@ export const isSessionKind = (kind: string): boolean => Object.hasOwn(sessionSha
 
 const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0
 
-const fits = (type: string, value: unknown) =>
-  type === 'n'
-    ? isCount(value)
-    : type === 'o'
-      ? typeof value === 'object' && value !== null && !Array.isArray(value)
-      : typeof value === 'string' || (type === 'e' && value === null)
+const fits: Record<string, (value: unknown) => boolean> = {
+  s: (value) => typeof value === 'string',
+  n: isCount,
+  o: (value) => typeof value === 'object' && !Array.isArray(value),
+}
 
 /** A link frame of a newer version, which who does not know it ignores: its kind starts with `~`. */
 export const isForeignKind = (kind: string): boolean => kind.startsWith('~')
@@ -116,7 +115,7 @@ export function headerFits([kind, ...fields]: readonly unknown[]): boolean | und
   return [...(shapes[kind] + counts)].every((letter, i) => {
     const type = letter.toLowerCase()
     // A missing field in the middle is written as null, because JSON has no other word for it.
-    return (type !== letter && fields[i] == null) || fits(type, fields[i])
+    return fields[i] == null ? type !== letter : fits[type]!(fields[i])
   })
 }
 

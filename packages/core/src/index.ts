@@ -2,7 +2,6 @@ export {
   assertVersion,
   judgeAttach,
   neverAttached,
-  protocolVersion,
   readAttach,
   type AttachRequest,
   type AttachState,
@@ -127,3 +126,4 @@ export type {
   ServerTransport,
   ServerTransportContext,
 } from './transport.js'
+export { protocolVersion } from './version.js'

@@ -64,7 +64,7 @@ export function createOutbox(limits: OutboxLimits, base = 1, keeper?: OutboxKeep
         release(frames.shift()!)
       }
     },
-    slice(number: number, maxFrames = Number.POSITIVE_INFINITY, maxBytes = Number.POSITIVE_INFINITY) {
+    slice(number: number, maxFrames = Infinity, maxBytes = Infinity) {
       const start = number - outbox.base
       let end = start
       for (let bytes = 0; end < frames.length && end - start < maxFrames; end++) {

@@ -1,4 +1,4 @@
-import { protocolVersion } from './attach.js'
+import { protocolVersion } from './version.js'
 import { randomBase32 } from './bytes.js'
 import { encodeFrame, type EncodedFrame, type Frame } from './frame.js'
 import { refusal } from './refusal.js'

@@ -237,7 +237,7 @@ export function createSession(
       }
       // Everything written before a ping came before it: a different count is a fault that must not stay hidden.
       if (header[0] === 'ping' && header[1] !== number - 1)
-        return session.end('numbering', `${String(header[1])} were sent, ${number - 1} came`)
+        return session.end('numbering', `${number - 1} came of ${String(header[1])}`)
       session.control(frame)
     },
     accept(frame, number) {
@@ -264,7 +264,7 @@ export function createSession(
     acknowledge(number) {
       if (session.ended || number <= session.acked) return
       if (number > session.written)
-        return session.end('numbering', `${number} confirmed, ${session.written} written`)
+        return session.end('numbering', `${number} confirmed of ${session.written}`)
       session.acked = number
       outbox.drop(number)
       handler.acknowledged?.(number)

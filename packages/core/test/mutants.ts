@@ -12,7 +12,7 @@ export interface Mutation {
 
 // In the order in which they import each other.
 const broken = ['frame', 'outbox', 'session', 'owner-session', 'attach'] as const
-const intact = ['bytes', 'errors', 'limits'] as const
+const intact = ['bytes', 'errors', 'limits', 'version'] as const
 
 /** Loads the session from its sources with mistakes in them. */
 export async function loadMutant(mutations: readonly Mutation[]): Promise<Core> {

@@ -134,7 +134,7 @@ test('a miscount is never passed over in silence', (t) => {
   lossy.session.bind(sink.link, start)
   lossy.session.receive(sink.link, { header: ['void', 2] })
   lossy.session.receive(sink.link, { header: ['ping', 3] })
-  t.match(lossy.ends, [['numbering', /3 were sent, 2 came/]])
+  t.match(lossy.ends, [['numbering', /2 came of 3/]])
   t.match(sink.heads(), [/^\["close","numbering"/])
   t.strictSame(sink.closed, ['numbering'])
   lossy.session.receive(sink.link, { header: ['pub', 'a:b', 'e'], data: 'late' })
@@ -156,7 +156,7 @@ test('a miscount is never passed over in silence', (t) => {
   liar.session.send(frame('1'))
   liar.turn()
   liar.session.receive(last.link, { header: ['seen', 2] })
-  t.match(liar.ends, [['numbering', /2 confirmed, 1 written/]])
+  t.match(liar.ends, [['numbering', /2 confirmed of 1/]])
   t.end()
 })
 

@@ -1,0 +1,2 @@
+/** The version of the wire that this build speaks. */
+export const protocolVersion = 1
