@@ -9,6 +9,7 @@ const browserSafe = [
   'packages/client/src/**/*.ts',
   'packages/transport-*/src/**/*.ts',
   'packages/{react,vue,svelte}/src/**/*.ts',
+  'packages/everwire/src/{client,browser}.ts',
 ]
 const serverHalves = ['packages/transport-*/src/server.ts', 'packages/transport-*/src/server/**/*.ts']
 

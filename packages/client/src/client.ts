@@ -255,11 +255,14 @@ export function createClient(options: ClientOptions): Client {
 /** Without a slash at the end; a path is of the page's own origin. */
 function resolveUrl(url: string): string {
   const { location } = globalThis as { location?: { href: string } }
-  if (!URL.canParse(url, location?.href))
-    throw new TypeError(
-      `createClient: url must be absolute outside a browser, as in https://example.com/everwire: ${url}`,
-    )
-  return new URL(url, location?.href).href.replace(/\/+$/, '')
+  try {
+    // React Native's URL has no canParse, and takes anything.
+    const { href } = new URL(url, location?.href)
+    if (/^https?:/.test(href)) return href.replace(/\/+$/, '')
+  } catch {}
+  throw new TypeError(
+    `createClient: url must be absolute outside a browser, as in https://example.com/everwire: ${url}`,
+  )
 }
 
 /** A page's own storage, where there is one that may be used. */

@@ -4,11 +4,18 @@ const lazy = <T>(create: () => T): (() => T) => {
   return () => (created ??= create())
 }
 const encoder = /* @__PURE__ */ lazy(() => new TextEncoder())
-const strict = /* @__PURE__ */ lazy(() => new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }))
+// React Native has none before 0.85.
+const strict = /* @__PURE__ */ lazy(() =>
+  typeof TextDecoder === 'function'
+    ? new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+    : { decode: percentDecode },
+)
+const percentDecode = (bytes: Uint8Array) =>
+  decodeURIComponent(Array.from(bytes, (byte) => `%${byte.toString(16).padStart(2, '0')}`).join(''))
 
 export const utf8 = (text: string): Uint8Array<ArrayBuffer> => encoder().encode(text)
 
-/** @throws TypeError when the bytes are not UTF-8 */
+/** @throws TypeError or URIError when the bytes are not UTF-8 */
 export const fromUtf8 = (bytes: Uint8Array): string => strict().decode(bytes)
 
 /** Bytes that `text` takes in UTF-8. Lone surrogates count 3, as the encoder replaces them. */
