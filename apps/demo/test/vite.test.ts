@@ -37,7 +37,7 @@ t.test(
         Array.from({ length: 5 }, () => ({ kept: 1, linked: 1 })),
         transport,
       )
-      t.not(goodbyeMs, undefined, 'a closed tab leaves none either', { todo: 'no good-bye at pagehide yet' })
+      t.not(goodbyeMs, undefined, 'a closed tab leaves none either')
     }
   },
 )
