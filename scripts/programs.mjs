@@ -1,5 +1,5 @@
 // Real programs that tests drive. One line each; tests find the path in the environment variable.
-import { accessSync, constants, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { Refusal, run, say } from './lib.mjs'
 
@@ -12,7 +12,12 @@ const programs = {
   'redis-server': { env: 'REDIS_SERVER_PATH', names: ['redis-server'], apt: 'redis-server', brew: 'redis' },
   haproxy: { env: 'HAPROXY_PATH', names: ['haproxy'], apt: 'haproxy', brew: 'haproxy' },
   nginx: { env: 'NGINX_PATH', names: ['nginx'], apt: 'nginx', brew: 'nginx' },
+  squid: { env: 'SQUID_PATH', names: ['squid'], apt: 'squid', brew: 'squid', for: 'network' },
+  iptables: { env: 'IPTABLES_PATH', names: ['iptables'], apt: 'iptables', for: 'network' },
 }
+
+/** What every test needs; the rest is for the one verification that is named. */
+const needed = Object.keys(programs).filter((name) => !programs[name].for)
 
 /** Where macOS keeps applications that are not on PATH. */
 const applications = ['Chromium', 'Google Chrome'].map((app) => `/Applications/${app}.app/Contents/MacOS`)
@@ -42,6 +47,19 @@ function find({ env, names }) {
   return given
 }
 
+/** Debian asks this program whether a service that it has installed may start: none may. */
+const policy = '/usr/sbin/policy-rc.d'
+
+async function withoutServices(install) {
+  if (existsSync(policy)) return await install()
+  writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 })
+  try {
+    return await install()
+  } finally {
+    rmSync(policy, { force: true })
+  }
+}
+
 async function installWithApt(missing) {
   const packages = missing.map((name) => programs[name].apt)
   say(`Installing ${packages.join(', ')} with apt-get ...`)
@@ -49,7 +67,7 @@ async function installWithApt(missing) {
   const lock = ['-o', 'DPkg::Lock::Timeout=300']
   const update = await run('apt-get', [...lock, 'update'], options)
   const args = [...lock, 'install', '-y', '--no-install-recommends', ...packages]
-  const { code, output } = await run('apt-get', args, options)
+  const { code, output } = await withoutServices(() => run('apt-get', args, options))
   if (code !== 0)
     throw new Refusal(`${update.output}${output}\napt-get could not install ${packages.join(', ')}.`)
 }
@@ -66,13 +84,30 @@ function refusal(missing) {
   )
 }
 
+const mayInstall = () => process.getuid?.() === 0 && onPath(['apt-get'])
+
+function offer(names) {
+  for (const name of names) {
+    const found = find(programs[name])
+    if (found) process.env[programs[name].env] = found
+  }
+}
+
 /** Finds each program, installs what is missing where it may, and puts the paths into the environment. */
-export async function providePrograms(names = Object.keys(programs)) {
+export async function providePrograms(names = needed) {
   let missing = names.filter((name) => !find(programs[name]))
-  if (missing.length > 0 && process.getuid?.() === 0 && onPath(['apt-get'])) {
+  if (missing.length > 0 && mayInstall()) {
     await installWithApt(missing)
     missing = missing.filter((name) => !find(programs[name]))
   }
   if (missing.length > 0) throw refusal(missing)
-  for (const name of names) process.env[programs[name].env] = find(programs[name])
+  offer(names)
+}
+
+/** The same for what only this verification uses; it does without what cannot be had, and says so. */
+export async function provideProgramsFor(verification) {
+  const names = Object.keys(programs).filter((name) => programs[name].for === verification)
+  const missing = names.filter((name) => !find(programs[name]))
+  if (missing.length > 0 && mayInstall()) await installWithApt(missing).catch((error) => say(error.message))
+  offer(names)
 }

@@ -1,7 +1,7 @@
 // node scripts/verify.mjs NAME [args]: runs apps/demo/verify/NAME.ts from source, with real programs at hand.
 import { existsSync, readdirSync } from 'node:fs'
 import { Refusal, at, install, main, run } from './lib.mjs'
-import { providePrograms } from './programs.mjs'
+import { providePrograms, provideProgramsFor } from './programs.mjs'
 
 await main(async () => {
   const [name, ...args] = process.argv.slice(2)
@@ -13,6 +13,7 @@ await main(async () => {
   }
   await install()
   await providePrograms()
+  await provideProgramsFor(name)
   const source = ['--conditions=@everwire/source', '--import', 'tsx', `apps/demo/verify/${name}.ts`]
   const { code } = await run(process.execPath, [...source, ...args], { input: 'inherit' })
   return code

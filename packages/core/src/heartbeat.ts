@@ -38,6 +38,7 @@ export function createHeartbeat({
 }: HeartbeatOptions): Heartbeat {
   let heard = false
   let missed = 0
+  let probing = false
   let stopped = false
   let cancel: Cancel = () => {}
 
@@ -58,18 +59,22 @@ export function createHeartbeat({
   const probe = (withinMs = probeMs) => {
     cancel()
     heard = false
+    probing = true
     ping()
-    wait(withinMs, (late) => {
-      missed = 0
-      if (heard) wait(Math.max(0, heartbeatMs - withinMs), beat)
-      else if (late) probe(withinMs)
-      else dead()
-    })
+    // An answer that came while the ping went out has ended it already.
+    if (probing) wait(withinMs, (late) => (late ? probe(withinMs) : dead()))
   }
   wait(heartbeatMs, beat)
   return {
     heard: () => {
       heard = true
+      if (!probing || stopped) return
+      // The next ping counts from here, however long the probe could have lasted: silence may be cut sooner.
+      probing = false
+      missed = 0
+      heard = false
+      cancel()
+      wait(heartbeatMs, beat)
     },
     probe,
     stop: () => {

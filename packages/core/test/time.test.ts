@@ -57,6 +57,18 @@ test('an answer to the probe alone is enough', async (t) => {
   t.ok(pings.length >= 4)
 })
 
+test('a probe ends with its answer: the next ping comes a heartbeat later, however long it could have lasted', async (t) => {
+  const clock = createFakeClock()
+  const { heartbeat, pings, deaths } = beating(clock, { onPing: () => void clock.after(1, heard) })
+  const heard = () => heartbeat.heard()
+  heartbeat.probe(4_000)
+  await clock.advance(9_500)
+  // Two beats at most pass between two pings.
+  t.strictSame([pings, deaths], [[0, 1_001, 3_001, 5_001, 7_001, 9_001], []])
+  heartbeat.stop()
+  t.equal(clock.pending, 0)
+})
+
 test('a timer that fires late leads to a probe, never to a verdict', async (t) => {
   const clock = createFakeClock()
   const { heartbeat, pings, deaths } = beating(clock)

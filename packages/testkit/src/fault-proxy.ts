@@ -14,6 +14,8 @@ export interface Fault {
   delayMs?: number
   /** Destroys the connection once so many bytes of the answer have gone down; for an upgrade, after its 101. */
   cutAfterBytes?: number
+  /** Destroys the connection so long after the answer began, in milliseconds; for an upgrade, after its 101. */
+  cutAfterMs?: number
   /** Keeps the body of the answer until it ends, as some proxies do with streams. */
   holdBack?: boolean
   /** Opens, and lets nothing through after that. */
@@ -121,6 +123,7 @@ export async function createFaultProxy(options: FaultProxyOptions): Promise<Faul
       // At once: a stream's head must not wait for its first piece.
       response.flushHeaders()
       if (fault.silent) down.freeze()
+      down.began()
       pipeline(answer, down, response).catch(cut)
     })
     pipeline(request, up, upstream).catch(() => upstream.destroy())
@@ -208,6 +211,14 @@ class Gate extends Transform {
     this.#frozen = true
   }
 
+  /** The answer has begun. */
+  began(): void {
+    const { cutAfterMs, cut } = this.#options
+    if (cutAfterMs === undefined || !cut) return
+    const cancel = systemClock.after(cutAfterMs, cut)
+    this.once('close', cancel)
+  }
+
   override _transform(chunk: Buffer, _encoding: string, done: TransformCallback): void {
     const body = this.#afterHead(chunk)
     if (body.length === 0) return done()
@@ -265,6 +276,7 @@ class Gate extends Transform {
     this.push(this.#head.subarray(0, end))
     const rest = this.#head.subarray(end)
     this.#head = undefined
+    this.began()
     if (this.#options.silent) this.#frozen = true
     return rest
   }

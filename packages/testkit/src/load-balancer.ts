@@ -1,11 +1,13 @@
 import { createHaproxy, type Haproxy } from './load-balancer/haproxy.js'
 import { createNginx } from './load-balancer/nginx.js'
 import type { LoadBalancerOptions } from './load-balancer/options.js'
+import { createSquid, type SquidOptions } from './load-balancer/squid.js'
 import { PortTaken } from './child-program.js'
 import type { ProxyProgram } from './load-balancer/program.js'
 
 export type { Haproxy, ServerState } from './load-balancer/haproxy.js'
 export type { LoadBalancerOptions } from './load-balancer/options.js'
+export type { SquidOptions } from './load-balancer/squid.js'
 export type { ProxyProgram as LoadBalancer } from './load-balancer/program.js'
 
 const mostAttempts = 5
@@ -21,6 +23,10 @@ export const startHaproxy = (options: LoadBalancerOptions): Promise<Haproxy> =>
 /** The same with nginx, NGINX_PATH. */
 export const startNginx = (options: LoadBalancerOptions): Promise<ProxyProgram> =>
   started(() => createNginx(options))
+
+/** Starts the real Squid, SQUID_PATH: the proxy of many an office, or in front of one server. */
+export const startSquid = (options: SquidOptions = {}): Promise<ProxyProgram> =>
+  started(() => createSquid(options))
 
 async function started<Program extends ProxyProgram>(create: () => Promise<Program>): Promise<Program> {
   for (let attempt = 1; ; attempt++) {

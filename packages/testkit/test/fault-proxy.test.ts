@@ -311,6 +311,32 @@ test('cutAfterBytes cuts an answer at that byte, in mid-frame', async (t) => {
   }
 })
 
+test('cutAfterMs cuts what has opened, after its time', async (t) => {
+  const { proxy, target } = await start(t, { cutAfterMs: 80 })
+  for (const open of [
+    async () => {
+      const events = await ask(proxy, '/events')
+      await events.ended
+      return [events.body, events.outcome]
+    },
+    async () => {
+      const client = await upgrade(proxy)
+      await until(() => client.closed)
+      return [tail(client.text), 'broken']
+    },
+  ]) {
+    const started = performance.now()
+    const [body, outcome] = await open()
+    t.match(body, /^(first|welcome,)$/, 'what comes before passes')
+    t.equal(outcome, 'broken')
+    t.ok(performance.now() - started >= 75)
+    await until(() => target.sockets.size === 0 && proxy.connections().length === 0)
+  }
+  const whole = await ask(proxy, '/hello')
+  await whole.ended
+  t.match(whole, { body: 'hello', outcome: 'ended' }, 'an answer that ends in time is whole')
+})
+
 test('holdBack keeps the body until it has ended', async (t) => {
   const { proxy, target } = await start(t, { holdBack: true })
   const whole = await ask(proxy, '/three')
