@@ -184,10 +184,10 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
     current = undefined
     heartbeat?.stop()
     cancelUpgrade()
-    const isCut = error.code === 'link-lost' && error.retryAfterMs === undefined
-    if (isCut) negotiator.fell(clock.now() - lastHeard)
+    const isCut = error.code === 'link-lost' && error.retryAfterMs === undefined && !isHidden
+    const wasIdle = isCut && negotiator.fell(clock.now() - lastHeard)
     if (lived >= earlyMs) negotiator.lasted(transport.name)
-    else if ((isCut || error.code === 'heartbeat-timeout') && !isHidden)
+    else if ((isCut && !wasIdle) || error.code === 'heartbeat-timeout')
       negotiator.brokeEarly(transport.name, `it opened, and broke after ${Math.round(lived)} ms`)
     // Who connects only to break is no reason to come back faster.
     if (lived >= Math.min(backoffMs * 2 ** rounds, maxBackoffMs)) {
@@ -390,7 +390,7 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
         }
         opening.add(way)
         signal?.addEventListener('abort', () =>
-          way.settle?.(new EverwireError('link-lost', `no welcome while another worked`)),
+          way.settle?.(new EverwireError('link-lost', 'no welcome while another worked')),
         )
         const hears: LinkHandler = {
           receive: (frame) => receive(way, frame, timeoutMs),
@@ -417,15 +417,17 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
   ): Promise<Probe> => {
     const controller = new AbortController()
     const abort = () => controller.abort()
+    const started = clock.now()
     signal?.addEventListener('abort', abort)
     const cancel = clock.after(timeoutMs, abort)
     try {
       return await transport.probe(handshake(0), controller.signal)
     } catch (cause) {
       const error = controller.signal.aborted
-        ? new EverwireError('link-lost', `no answer within ${timeoutMs} ms`)
+        ? new EverwireError('link-lost', `no answer within ${Math.round(clock.now() - started)} ms`)
         : asError(cause)
-      if (!signal?.aborted) {
+      // Who had less time than another would have been given says nothing.
+      if (!signal?.aborted || clock.now() - started >= options.staggerMs) {
         note(transport, error)
         failed.set(transport.name, error.message)
       }

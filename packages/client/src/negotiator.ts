@@ -31,6 +31,8 @@ interface Experience {
   /** Milliseconds since 1970; it does not move, so that everything is tried anew some time. */
   since: number
   worked?: string
+  /** What that transport had found out. */
+  way?: string | undefined
   back: Record<string, SetBack>
   /** Silence of so many milliseconds was cut. */
   idleMs?: number
@@ -58,8 +60,8 @@ export interface Negotiator {
   brokeEarly(name: string, reason: string): void
   /** It lasted. */
   lasted(name: string): void
-  /** A link broke after so many milliseconds of silence. */
-  fell(idleMs: number): void
+  /** A link broke after so many milliseconds of silence. @returns whether that may have been the reason */
+  fell(idleMs: number): boolean
   /** This may be another network: what failed may work. */
   forgetSetBacks(): void
 }
@@ -85,6 +87,9 @@ export function createNegotiator({
   } catch {
     // What was kept is not ours, or may not be read: it is learnt anew.
   }
+
+  const remembered = transports.find(({ name }) => name === known.worked)
+  if (remembered && known.way !== undefined) remembered.way = known.way
 
   const keep = () => {
     try {
@@ -145,6 +150,7 @@ export function createNegotiator({
     worked(name) {
       forget()
       known.worked = name
+      known.way = transports.find((transport) => transport.name === name)?.way
       keep()
     },
     setBack,
@@ -154,16 +160,19 @@ export function createNegotiator({
     },
     lasted(name) {
       suspect = undefined
+      if (!known.back[name]) return
       delete known.back[name]
+      keep()
     },
     fell(idleMs) {
-      if (idleMs < minIdleMs) return
+      if (idleMs < minIdleMs) return false
       // Once is an accident, twice after the same silence is a timeout on the path.
       if (Math.abs(idleMs - suspectMs) < idleMs / 4) {
         known.idleMs = Math.min(idleMs, suspectMs, known.idleMs ?? Infinity)
         keep()
       }
       suspectMs = idleMs
+      return true
     },
     forgetSetBacks() {
       for (const back of Object.values(known.back)) back.until = 0

@@ -253,6 +253,38 @@ t.test('a path that cuts what is silent is kept alive, after two cuts', async (t
   t.ok(Math.max(...gaps) < 8_000)
 })
 
+t.test('silence that is cut from the start sets nothing back', async (t) => {
+  const { client, clock } = world(t, { websocket: { is: 'open', idleMs: 4_000 }, sse: open })
+  client.connect()
+  await clock.advance(120_000)
+  t.equal(client.transport, 'websocket')
+  t.ok(client.stats().resumes <= 3)
+})
+
+t.test('what a transport found out of the path is remembered with it', async (t) => {
+  const store = memory()
+  const first = world(t, { sse: open }, { memory: store })
+  first.network.transports[0]!.way = 'POST'
+  first.client.connect()
+  await first.clock.settle()
+  const second = world(t, { websocket: open, sse: open }, { memory: store })
+  t.equal(second.network.transports[1]!.way, 'POST')
+  t.equal(second.network.transports[0]!.way, undefined)
+})
+
+t.test('who was silent while another won is set back, who had no time is not', async (t) => {
+  const silent: Path = { is: 'silent' }
+  const { client, clock } = world(t, { websocket: silent, sse: silent, polling: open })
+  client.connect()
+  await clock.advance(2_000)
+  t.equal(client.transport, 'polling')
+  t.match(client.explain().transports, [
+    { use: 'set-back', reason: /no welcome within 2000 ms/ },
+    { use: 'set-back', reason: /no answer within 1000 ms/ },
+    { use: 'used' },
+  ])
+})
+
 t.test(
   'a token that has expired is fetched anew once, at once; then as slowly as anything else',
   async (t) => {

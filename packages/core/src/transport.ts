@@ -60,6 +60,8 @@ export interface Probe {
 export interface ClientTransport {
   /** Its only key, the same as on the server. */
   readonly name: string
+  /** What the transport found out of the path, where it has several ways; a client remembers it with what worked. */
+  way?: string
   /** Whether this browser or runtime can do it at all. */
   supported(): boolean
   /** Tries the way: hello with a nonce and one ping come back. Attaches nothing. Rejects with an EverwireError. */

@@ -25,19 +25,19 @@ const name = 'sse'
 
 /** The Server-Sent Events transport, read by `fetch`, so that headers can be sent and a stream can be a POST. */
 export function sse({ method = 'auto', heldBackMs = 500 }: SseClientOptions = {}): ClientTransport {
-  /** What has worked, or is to be tried next. */
-  let now: 'GET' | 'POST' = method === 'POST' ? 'POST' : 'GET'
-  const other = () => (method !== 'auto' ? now : now === 'GET' ? 'POST' : 'GET')
+  type Method = 'GET' | 'POST'
+  const now = (): Method => (method !== 'auto' ? method : transport.way === 'POST' ? 'POST' : 'GET')
+  const other = (): Method => (method !== 'auto' ? method : now() === 'POST' ? 'GET' : 'POST')
 
   const stream = (
     { fetch, url, headers }: ClientHandshake,
-    by: 'GET' | 'POST',
+    method: Method,
     frames: readonly EncodedFrame[],
     signal: AbortSignal,
     onFrame: (frame: Frame) => void,
   ) =>
     exchangeFrames(
-      { fetch, url: `${url}/${name}`, method: by, headers, frames, signal, maxBytes: Infinity },
+      { fetch, url: `${url}/${name}`, method, headers, frames, signal, maxBytes: Infinity },
       onFrame,
     )
 
@@ -53,15 +53,15 @@ export function sse({ method = 'auto', heldBackMs = 500 }: SseClientOptions = {}
         },
         drained() {},
         closed(code, reason, retryAfterMs) {
-          if (silent) now = other()
+          if (silent) transport.way = other()
           handler.closed(code, reason, retryAfterMs)
         },
       },
-      (signal, receive) => stream(handshake, now, [handshake.attach()], signal, receive),
+      (signal, receive) => stream(handshake, now(), [handshake.attach()], signal, receive),
     )
   }
 
-  return {
+  const transport: ClientTransport = {
     name,
     supported: () => typeof ReadableStream === 'function',
     attach,
@@ -75,7 +75,7 @@ export function sse({ method = 'auto', heldBackMs = 500 }: SseClientOptions = {}
           controller.abort()
         }
         signal.addEventListener('abort', close)
-        const ask = (by: 'GET' | 'POST') => {
+        const ask = (by: Method) => {
           const { frames, hear } = createGreeting()
           const failed = (error: unknown) => {
             // While it is still asked the other way, that one decides.
@@ -85,14 +85,15 @@ export function sse({ method = 'auto', heldBackMs = 500 }: SseClientOptions = {}
           stream(handshake, by, frames, controller.signal, (frame) => {
             // It came while the stream was still open: nothing on the way holds it back.
             if (!hear(frame)) return
-            now = by
+            transport.way = by
             resolve({ attach, close })
             close()
           }).then(() => failed(new EverwireError('link-lost', 'the stream ended before the hello')), failed)
         }
         if (signal.aborted) close()
-        else if (other() !== now) cancel = handshake.clock.after(heldBackMs, () => ask(other()))
-        ask(now)
+        else if (other() !== now()) cancel = handshake.clock.after(heldBackMs, () => ask(other()))
+        ask(now())
       }),
   }
+  return transport
 }
