@@ -88,6 +88,8 @@ export async function play(weather: Weather, seed: number, list: readonly Step[]
   const notes = new Map<Reading, LiveNotes>()
   const outcomes: { kind: string; channel: string; value: string; outcome: string; client: RawClient }[] = []
   const clients: RawClient[] = []
+  /** Clients without a link, and since when. */
+  const away = new Map<RawClient, number>()
 
   const options = { heartbeatMs: 5_000, pollWaitMs: 2_000, drainMs: 8_000 }
 
@@ -195,6 +197,15 @@ export async function play(weather: Weather, seed: number, list: readonly Step[]
       .then((outcome) =>
         outcomes.push({ kind: ms > 0 ? 'slow' : 'req', channel: '', value, outcome, client }),
       )
+  }
+
+  /** Who stays away for a whole window has lost its session, whatever the weather: nobody does. */
+  const comeBack = (at: number) => {
+    for (const client of clients) {
+      if (client.attached) away.delete(client)
+      else if (!away.has(client)) away.set(client, clock.now())
+      else if (clock.now() - away.get(client)! > resumeWindowMs / 2) client.attach(nodeAt(at), 'stream')
+    }
   }
 
   /** From here on the network is good, and every client comes back. */
@@ -340,6 +351,7 @@ export async function play(weather: Weather, seed: number, list: readonly Step[]
     requestLoss = weather === 'clean' ? 0 : 0.05
     for (const [index, client] of clients.entries()) client.attach(nodeAt(index), 'stream')
     for (const { kind, at, size } of list) {
+      if (weather === 'clean') comeBack(at)
       await run[kind](at, size)
       await clock.advance(size % 10 < 4 ? 0 : size % 10 < 8 ? size : size * 10)
       world.check()

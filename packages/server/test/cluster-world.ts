@@ -581,7 +581,8 @@ export function createRawClient({
   const welcomed = (attempt: Attempt, welcome: Welcome) => {
     // Also of one that was given up: what it still brings is counted from here.
     attempt.last = welcome.from - 1
-    if (attempt !== current) return attempt.cut('both')
+    // The one that carries the session goes on, poll by poll, while the next is under way.
+    if (attempt !== current && attempt !== bound) return attempt.cut('both')
     // The id may change, the secret never does.
     attempt.secret ??= welcome.session.split('.')[1]
     if (attempt.welcomed) {

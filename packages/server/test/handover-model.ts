@@ -389,6 +389,13 @@ export function ownership({ nodes, only = {}, ...limits }: Bounds, broken?: Owne
   }
   const giveUp = (state: Ownership, at: number, pending: Pending): Ownership => {
     const node = state.nodes[at]!
+    const isGone = indexOf(state, pending.at) < 0
+    const to = isGone && node.notes.find((note) => note.startsWith(`${pending.at}>`))?.split('>')[1]
+    // Only to another node: what was given to this one is lost.
+    if (to && to !== node.id && attemptOf(pending) > 0) {
+      const asked = change(state, at, { pending: without(node, pending.request) })
+      return ask(asked, at, to, pending.newest, pending.hops + 1)
+    }
     const over = change({ ...state, mayBeLost: true }, at, {
       pending: without(node, pending.request),
       abandoned: holds('giving up is final') ? [] : [...node.abandoned, pending.request],

@@ -94,10 +94,10 @@ const attachFields = (session: string, more: object = {}) => ({
 })
 
 /** What a node says to one attach on a stream. */
-function attachByHand({ context }: WorldNode, fields: object): Frame[] {
+function attachByHand({ context }: WorldNode, fields: object, ip?: string): Frame[] {
   const frames: Frame[] = []
   const pair = createLinkPair()
-  pair.server.listen(context.accept(pair.server, { request: {} }))
+  pair.server.listen(context.accept(pair.server, { request: { ip } }))
   pair.client.listen({ receive: (frame) => frames.push(frame), drained() {}, closed() {} })
   pair.client.send([encodeFrame(['attach', fields])])
   return frames
@@ -507,6 +507,26 @@ t.test('a drain', async (t) => {
     t.strictSame([client.lost, world.violations], [[], []])
   })
 
+  t.test('leads also those on who were about to take from the node that left', async (t) => {
+    const stage = await setUp(t, { drainMs: 5_000 })
+    const { world, nodes, client } = stage
+    const [a, b, c] = nodes as [WorldNode, WorldNode, WorldNode]
+    client.lose()
+    // What c asks comes when a is gone.
+    world.network.rule = ({ kind, type, from }) =>
+      kind === 'take' && type === 'request' && from === c.id ? 5_000 : undefined
+    const stream = attachByHand(c, attachFields(client.session!, { cursor: client.received }))
+    const isAsked = () => world.network.sent.some(({ kind, from }) => kind === 'take' && from === c.id)
+    await world.until(isAsked, 'c asks')
+    t.equal((await during(stage, a.app.everwire.drain())).recovered, 0)
+    await world.elapse(a.close())
+    t.strictSame(ownersOf(stage), [b.id])
+    world.network.rule = undefined
+    await world.clock.advance(1_000)
+    t.equal(headers(stream)[0]![0], 'welcome')
+    t.strictSame([ownersOf(stage), world.violations], [[c.id], []])
+  })
+
   t.test(
     'a session whose newest attempt was never accepted where it is leads on from there all the same',
     async (t) => {
@@ -704,6 +724,35 @@ t.test('a relay', async (t) => {
     t.notOk(world.network.sent.some(({ from, to }) => from === to))
   })
 
+  t.test('is not told that a session is lost which came here from a node that is gone since', async (t) => {
+    const stage = await setUp(t, { drainMs: 5_000 })
+    const { world, nodes, client } = stage
+    const [a, b, c] = nodes as [WorldNode, WorldNode, WorldNode]
+    const old = client.session!
+    await move(stage, b)
+    client.lose()
+    // So that the next drain leads to c.
+    await during(stage, a.app.everwire.drain())
+    // Where a says that it went is old when it is heard.
+    const isAnswer = ({ kind, type }: NodeMessage) => type === 'answer' && /^(poll|uplink)$/.test(kind)
+    world.network.rule = (message) => (isAnswer(message) ? 2_000 : undefined)
+    const fields = attachFields(old, { cursor: client.received })
+    const poll = pollByHand(c, fields)
+    const up = upByHand(c, old, 3, ['req', 'work'])
+    await world.clock.advance(100)
+    t.equal((await during(stage, b.app.everwire.drain())).recovered, 0)
+    await world.elapse(b.close())
+    await world.clock.advance(100)
+    t.strictSame([ownersOf(stage), poll.frames()], [[c.id], []], 'the session is there first')
+    t.match(await during(stage, up), [['refuse', 'node-unavailable']])
+    await world.clock.advance(2_000)
+    t.equal(codeIn(poll.frames()), 'node-unavailable')
+    const again = pollByHand(c, { ...fields, gen: 11 })
+    await world.clock.advance(3_000)
+    t.equal(headers(again.frames())[0]![0], 'welcome')
+    t.strictSame([client.lost, world.violations], [[], []])
+  })
+
   t.test('is offered what the node says that it came to', async (t) => {
     const stage = await setUp(t, {
       negotiate: ({ request, transports: [name] }) => [
@@ -738,6 +787,37 @@ t.test('where sessions are found', async (t) => {
     const { nodes, client, world } = stage
     for (const node of nodes.slice(1)) await move(stage, node)
     await move(stage, nodes[0]!)
+    t.strictSame([client.lost, world.violations], [[], []])
+  })
+
+  t.test('here, when they came while it was asked what the client is offered', async (t) => {
+    let answer = () => {}
+    let asked = false
+    const stage = await setUp(
+      t,
+      {
+        drainMs: 5_000,
+        async negotiate({ request }) {
+          if ((request as { ip?: string }).ip !== 'slow') return undefined
+          asked = true
+          await new Promise<void>((resolve) => (answer = resolve))
+          return undefined
+        },
+      },
+      2,
+    )
+    const { world, nodes, client } = stage
+    const [a, b] = nodes as [WorldNode, WorldNode]
+    client.lose()
+    const fields = attachFields(client.session!, { cursor: client.received })
+    const stream = attachByHand(b, fields, 'slow')
+    await world.until(() => asked, 'the hook was asked')
+    t.equal((await during(stage, a.app.everwire.drain())).recovered, 0)
+    await world.elapse(a.close())
+    await world.clock.advance(100)
+    answer()
+    await world.clock.advance(100)
+    t.equal(headers(stream)[0]![0], 'welcome')
     t.strictSame([client.lost, world.violations], [[], []])
   })
 

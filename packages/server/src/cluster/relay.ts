@@ -18,7 +18,8 @@ import type { Metrics } from '../metrics.js'
 import type { Sessions } from '../sessions.js'
 import type { Bounds } from './bounds.js'
 import { maxHops, untilVerdict, type Departures } from './departures.js'
-import type { Handover, NotHere } from './handover.js'
+import type { Handover } from './handover.js'
+import type { NotHere } from './handover-messages.js'
 import {
   packEncoded,
   packFrame,
@@ -163,16 +164,20 @@ export class Relay {
     timeoutMs: number,
   ): Promise<Result> {
     const { nodeId, nodes, departures, metrics, bounds } = this.#options
+    const { secret } = question
     const leave = bounds.enter(asked.node, address)
     try {
       for (let hop = 0; hop <= maxHops; hop++) {
         const owner = asked.node
+        this.#assertAway(secret)
         const answer = nodes.isGone(owner)
-          ? departures.lastWord(question.secret, owner)
+          ? departures.lastWord(secret, owner)
           : await this.#ask<Result>(owner, kind, question, timeoutMs)
+        // What others say of a session that came here meanwhile is old.
+        if ('moved' in answer || 'unknown' in answer) this.#assertAway(secret)
         if ('moved' in answer) {
-          const to = answer.moved === nodeId ? this.#onward(question.secret) : answer.moved
-          departures.heard([question.secret, to, 0], owner)
+          const to = answer.moved === nodeId ? this.#onward(secret) : answer.moved
+          departures.heard([secret, to, 0], owner)
           asked.node = to
         } else if ('unknown' in answer) throw new EverwireError('unknown-session', 'there is no such session')
         else if ('retryMs' in answer || 'stale' in answer) throw comeAgain('the session is on its way')
@@ -191,12 +196,17 @@ export class Relay {
     }
   }
 
+  /** @throws EverwireError `node-unavailable` when a session is here, or on its way: the client finds it when it asks again */
+  #assertAway(secret: string): void {
+    const { sessions, handover } = this.#options
+    if (sessions.find(secret) || 'retryMs' in handover.whereabouts(secret))
+      throw comeAgain('the session came here')
+  }
+
   /** Where a session went that another node says is here. */
   #onward(secret: string): string {
-    const { sessions, handover, nodeId } = this.#options
+    const { handover, nodeId } = this.#options
     const where = handover.whereabouts(secret)
-    // The client finds it when it asks again.
-    if (sessions.find(secret) || 'retryMs' in where) throw comeAgain('the session came here')
     if ('moved' in where && where.moved !== nodeId) return where.moved
     throw new EverwireError('unknown-session', 'it was taken, and lost on the way')
   }
