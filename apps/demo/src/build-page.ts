@@ -5,14 +5,19 @@ import { build } from 'esbuild'
 
 const source = fileURLToPath(new URL('../src/page', import.meta.url))
 
-/** Bundles the page into a folder. `conditions`: how it finds its siblings, `@everwire/source` for those not built. */
+/** Bundles the page and the lab into a folder. `conditions`: how it finds its siblings, `@everwire/source` for those not built. */
 export async function buildPage(
   outDir: string,
   { conditions = [] }: { conditions?: string[] } = {},
 ): Promise<void> {
   await rm(outDir, { recursive: true, force: true })
   await build({
-    entryPoints: { main: path.join(source, 'main.ts'), style: path.join(source, 'style.css') },
+    entryPoints: [
+      { in: path.join(source, 'main.ts'), out: 'main' },
+      { in: path.join(source, 'style.css'), out: 'style' },
+      { in: path.join(source, 'lab/main.ts'), out: 'lab' },
+      { in: path.join(source, 'lab/style.css'), out: 'lab' },
+    ],
     outdir: outDir,
     bundle: true,
     minify: true,
@@ -24,5 +29,6 @@ export async function buildPage(
     assetNames: 'fonts/[name]-[hash]',
     logLevel: 'warning',
   })
-  await copyFile(path.join(source, 'index.html'), path.join(outDir, 'index.html'))
+  for (const page of ['index.html', 'lab.html'])
+    await copyFile(path.join(source, page), path.join(outDir, page))
 }

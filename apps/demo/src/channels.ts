@@ -3,6 +3,8 @@ import type { ChannelOptions, ClientSession, Everwire } from '@everwire/server'
 import { createRateLimit } from './rate-limit.js'
 import {
   chatLimits,
+  labChannel,
+  labPublisher,
   ledgerChannel,
   liveLedgerChannel,
   mostPublisherLength,
@@ -14,6 +16,11 @@ export interface Claims {
   /** Public name of the visitor. */
   visitor: string
 }
+
+/** The same for all, so that all are kept in the same place. */
+const kept: ChannelOptions = { history: { size: 20_000, ttlMs: 300_000 }, maxRecover: 20_000 }
+/** No room for words in it. */
+const labName = /^lab:[0-9a-z]{1,16}$/
 
 /** The channels and methods of the demo: who may, and what a stranger may send. */
 export function addChannels(everwire: Everwire, clock: Clock): void {
@@ -40,19 +47,29 @@ export function addChannels(everwire: Everwire, clock: Clock): void {
   const numbers: ChannelOptions = {
     subscribe: true,
     publish(session, _channel, { event, data }) {
-      if (event !== 'number' || !isNumberedMessage(data, claimsOf(session).visitor))
+      if (event !== 'number' || !isNumbered(data, (name) => name.startsWith(`${claimsOf(session).visitor}.`)))
         throw new EverwireError('bad-payload', 'a ledger message has your own publisher and a sequence')
       ledgerLimit(session)
       ledgerTotal(everwire)
       return true
     },
   }
-  everwire.channel(ledgerChannel, {
-    ...numbers,
-    history: { size: 20_000, ttlMs: 300_000 },
-    maxRecover: 20_000,
-  })
+  everwire.channel(ledgerChannel, { ...numbers, ...kept })
   everwire.channel(liveLedgerChannel, numbers)
+  everwire.channel(labChannel('*'), {
+    ...kept,
+    subscribe: (_session, channel) => labName.test(channel),
+    publish(session, channel, { event, data }) {
+      if (!labName.test(channel) || event !== 'number' || !isNumbered(data, (name) => name === labPublisher))
+        throw new EverwireError(
+          'bad-payload',
+          `a message of the lab has a sequence, and publisher ${labPublisher}`,
+        )
+      ledgerLimit(session)
+      ledgerTotal(everwire)
+      return true
+    },
+  })
   everwire.method('server.info', (session): ServerInfo => ({
     bus: everwire.bus.name,
     node: everwire.nodeId,
@@ -82,9 +99,9 @@ const isChatMessage = (data: unknown): boolean =>
   Number.isSafeInteger(data.at) &&
   Math.abs((data.at as number) - Date.now()) < 24 * 3_600_000
 
-const isNumberedMessage = (data: unknown, visitor: string): boolean =>
+const isNumbered = (data: unknown, mayBe: (publisher: string) => boolean): boolean =>
   hasExactly(data, 'publisher', 'sequence') &&
   isText(data.publisher, mostPublisherLength) &&
-  data.publisher.startsWith(`${visitor}.`) &&
+  mayBe(data.publisher) &&
   Number.isSafeInteger(data.sequence) &&
   (data.sequence as number) >= 1

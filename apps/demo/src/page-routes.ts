@@ -21,14 +21,15 @@ const headers = {
   'x-content-type-options': 'nosniff',
 }
 
-/** The page, and the cookie by which the path knows its visitor. */
+/** The page and the lab, and the cookie by which the path knows its visitor. */
 export async function addPage(app: FastifyInstance, { publicDir }: { publicDir: string }): Promise<void> {
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(headers)
     const [path] = request.url.split('?')
-    if (path === '/' && visitorOf(request.headers.cookie) === undefined)
+    if ((path === '/' || path === '/lab') && visitorOf(request.headers.cookie) === undefined)
       reply.header('set-cookie', newVisitorCookie())
   })
+  app.get('/lab', (_request, reply) => reply.sendFile('lab.html'))
   await app.register(staticFiles, {
     root: publicDir,
     cacheControl: false,

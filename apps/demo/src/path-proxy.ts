@@ -61,7 +61,8 @@ export async function createPathProxy({
     },
     decide(request) {
       const name = nameOf(request)
-      const fault: Fault = name ? faultOf(visitors.faults(visitorOf(request.headers.cookie)), name) : {}
+      const faults = visitors.faults(visitorOf(request.headers.cookie))
+      const fault = name ? faultOf(faults, name, request.method) : {}
       // What ends on the path takes nobody's turn.
       if (fault.drop || fault.refuse !== undefined) return fault
       const chosen = target()
@@ -82,11 +83,18 @@ export async function createPathProxy({
   }
 }
 
-function faultOf(faults: PathFaults, name: FaultName): Fault {
+const killAfterMs = 200
+const idleMs = 5_000
+const slowMs = 150
+
+function faultOf(faults: PathFaults, name: FaultName, method: string | undefined): Fault {
   if (faults.cable === 'cut') return { drop: true }
+  const cable: Fault =
+    faults.cable === 'idle' ? { cutIdleMs: idleMs } : faults.cable === 'slow' ? { delayMs: slowMs } : {}
   const fault = faults[name]
   if (fault === 'blocked') return { refuse: 403 }
-  if (fault === 'silent') return { silent: true }
-  if (fault === 'held') return { holdBack: true }
-  return {}
+  if (fault === 'silent') return { ...cable, silent: true }
+  if (fault === 'killed') return { ...cable, cutAfterMs: killAfterMs }
+  if (fault === 'held' || (fault === 'held-get' && method === 'GET')) return { ...cable, holdBack: true }
+  return cable
 }

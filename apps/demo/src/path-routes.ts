@@ -1,5 +1,5 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { readFaults, type FaultName } from './path-faults.js'
+import { endedBy, readFaults, type FaultName } from './path-faults.js'
 import { visitorOf, type Visitors } from './visitors.js'
 
 export interface PathRoutesOptions {
@@ -41,11 +41,8 @@ export async function addPathRoutes(
     const before = visitors.faults(visitor)
     const faults = visitors.change(visitor, change)
     if (!faults) return reply.code(503).send({ error: 'too many visitors have a broken path now' })
-    // A firewall that changes its mind ends what is open.
-    const worse = (Object.keys(faults) as FaultName[]).filter(
-      (name) => faults[name] !== 'ok' && faults[name] !== before[name],
-    )
-    if (worse.length > 0) cut(visitor, worse)
+    const ended = endedBy(before, faults)
+    if (ended.length > 0) cut(visitor, ended)
     return reply.send(faults)
   })
 

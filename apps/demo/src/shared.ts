@@ -4,6 +4,10 @@ export const chatChannel = 'chat:lobby'
 export const ledgerChannel = 'ledger:main'
 /** Takes the same as the ledger's channel and keeps nothing, for scripts and tests that look at live channels. */
 export const liveLedgerChannel = 'ledger:live'
+/** A channel for one visit of the lab; its name is drawn anew for each. */
+export const labChannel = (name: string): string => `lab:${name}`
+/** Who publishes there: numbers and nothing else, so nobody need be told from others. */
+export const labPublisher = 'lab'
 export const tickerChannel = (symbol: string): string => `ticker:${symbol}`
 
 export const symbols = [

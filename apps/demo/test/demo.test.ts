@@ -5,7 +5,14 @@ import { sse } from '@everwire/transport-sse/client'
 import t from 'tap'
 import { createDemo } from '../src/app.js'
 import { buildPage } from '../src/build-page.js'
-import { chatChannel, ledgerChannel, liveLedgerChannel, type ServerInfo } from '../src/shared.js'
+import {
+  chatChannel,
+  labChannel,
+  labPublisher,
+  ledgerChannel,
+  liveLedgerChannel,
+  type ServerInfo,
+} from '../src/shared.js'
 
 const publicDir = t.testdir()
 const demo = createDemo({ publicDir })
@@ -102,7 +109,11 @@ t.test('serves the page with strict headers, and makes a stranger a visitor', as
   const again = await fetch(url, { headers: { cookie: cookie!.split(';')[0]! } })
   await again.text()
   t.same(again.headers.getSetCookie(), [], 'who has a cookie keeps it')
-  for (const file of ['main.js', 'style.css']) {
+  const lab = await fetch(`${url}/lab`)
+  t.match(await lab.text(), 'Run the networks')
+  t.equal(lab.headers.get('content-security-policy'), policy)
+  t.match(lab.headers.getSetCookie(), [/^everwire-demo-visitor=/], 'so does the lab')
+  for (const file of ['main.js', 'style.css', 'lab.js', 'lab.css']) {
     const { status } = await fetch(`${url}/${file}`, { method: 'HEAD' })
     t.equal(status, 200, file)
   }
@@ -156,6 +167,47 @@ t.test('a stream that is held back makes a client poll', async (t) => {
   t.pass('it polls')
 })
 
+t.test('a stream that is held back by GET alone is asked for by POST', async (t) => {
+  const cookie = await visit()
+  await post('faults', { sse: 'held-get' }, cookie)
+  const { on } = connect(cookie)
+  await on('sse')
+  t.pass('it streams')
+})
+
+t.test('a WebSocket that is killed opens first', async (t) => {
+  const cookie = await visit()
+  await post('faults', { websocket: 'killed' }, cookie)
+  const opened = performance.now()
+  const { status, closed } = await upgrade(cookie)
+  t.equal(status, 101)
+  await closed
+  const lived = performance.now() - opened
+  t.ok(lived >= 190, `${lived} ms`)
+})
+
+t.test('idle links are cut where the path says so, and slow ones end with the slowness', async (t) => {
+  const cookie = await visit()
+  await post('faults', { cable: 'idle' }, cookie)
+  const opened = performance.now()
+  const idle = await upgrade(cookie)
+  await idle.closed
+  t.ok(performance.now() - opened >= 4_900, 'after five seconds')
+
+  t.same(await (await post('faults', { cable: 'slow' }, cookie)).json(), {
+    websocket: 'ok',
+    sse: 'ok',
+    cable: 'slow',
+  })
+  const asked = performance.now()
+  await (await fetch(`${url}/everwire/readyz`, { headers: { cookie } })).text()
+  t.ok(performance.now() - asked >= 145)
+  const slow = await upgrade(cookie)
+  await post('faults', { cable: 'ok' }, cookie)
+  await slow.closed
+  t.pass('or it would stay slow for ever')
+})
+
 t.test('dropping the link once lets it come back at once', async (t) => {
   const cookie = await visit()
   const { client, on } = connect(cookie)
@@ -184,7 +236,8 @@ t.test('refuses bad input to the controls with 400 and a reason', async (t) => {
       { carrierPigeon: 'blocked' },
       /unknown fault "carrierPigeon": known are websocket, sse, cable/,
     ],
-    ['unknown value', { websocket: 'maybe' }, /websocket must be one of ok, blocked, silent/],
+    ['unknown value', { websocket: 'maybe' }, /websocket must be one of ok, blocked, silent, killed/],
+    ['value of another', { cable: 'held' }, /cable must be one of ok, cut, idle, slow/],
     ['inherited name', { constructor: 'ok' }, /unknown fault/],
     ['nothing', {}, /name at least one of/],
     ['list', ['websocket'], /must be an object/],
@@ -238,6 +291,15 @@ t.test('accepts only what a chat message or a ledger message may be', async (t) 
     })
     await t.rejects(channel.publish('number', { ...number, sequence: 0 }), { code: 'bad-payload' })
   }
+  const lab = client.channel(labChannel('abc1'))
+  await lab.subscribe()
+  await lab.publish('number', { publisher: labPublisher, sequence: 1 })
+  for (const data of [
+    { publisher: 'other', sequence: 1 },
+    { publisher: labPublisher, sequence: 1, text: 'hi' },
+  ])
+    await t.rejects(lab.publish('number', data), { code: 'bad-payload' })
+  await t.rejects(client.channel(labChannel('A-word')).subscribe(), { code: 'forbidden' })
   await t.rejects(client.channel('ticker:AMP').publish('tick', { price: 1 }), { code: 'forbidden' })
 })
 

@@ -177,7 +177,10 @@ export function createSession(
           : outbox.slice(session.writtenHere + 1, batchFrames, batchBytes)
       session.writtenHere += known || frames.length
       session.written = Math.max(session.written, session.writtenHere)
-      put(link, frames)
+      // With the batch: where each poll finds another one waiting, a pong after it would never get its turn.
+      const more = owesPong ? [confirmation('pong')] : []
+      owesPong = false
+      put(link, [...frames, ...more])
     }
   }
 

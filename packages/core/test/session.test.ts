@@ -251,6 +251,26 @@ test('a blocked link gets nothing until it has drained', (t) => {
   t.end()
 })
 
+test('a pong goes out with the batch where every link takes one batch only', (t) => {
+  const { session, turn } = createOwner()
+  const first = createSink(1)
+  session.bind(first.link, start)
+  session.send(frame('one'))
+  turn()
+  session.receive(first.link, { header: ['ping', 0] })
+  t.notMatch(first.heads(), ['pong'], 'a full link is not filled by asking')
+  session.unbind(first.link)
+  session.send(frame('two'))
+  turn()
+  const second = createSink(1)
+  session.bind(second.link, { receiveFrom: 1, sendFrom: 2 })
+  t.strictSame(second.heads(), ['two', encodeFrame(['pong', 0]).head])
+  session.receive(second.link, { header: ['ping', 0] })
+  session.drained(second.link)
+  t.strictSame(second.heads().slice(2), [encodeFrame(['pong', 0]).head], 'one for each ping')
+  t.end()
+})
+
 test('what was not written can be taken back, and what may not be read any more is void', (t) => {
   const { session, turn } = createOwner()
   session.send(frame('1', 'secret:1'))

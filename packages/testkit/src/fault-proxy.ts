@@ -16,6 +16,8 @@ export interface Fault {
   cutAfterBytes?: number
   /** Destroys the connection so long after the answer began, in milliseconds; for an upgrade, after its 101. */
   cutAfterMs?: number
+  /** Destroys the connection once nothing has passed, either way, for so many milliseconds. */
+  cutIdleMs?: number
   /** Keeps the body of the answer until it ends, as some proxies do with streams. */
   holdBack?: boolean
   /** Opens, and lets nothing through after that. */
@@ -107,11 +109,13 @@ export async function createFaultProxy(options: FaultProxyOptions): Promise<Faul
       upstream.destroy()
       request.socket.destroy()
     }
-    const up = new Gate(fault)
-    const down = new Gate({ ...fault, cut })
+    const idle = watchIdle(fault.cutIdleMs, cut)
+    const up = new Gate({ ...fault, passes: idle.passes })
+    const down = new Gate({ ...fault, passes: idle.passes, cut })
     const untrack = track('request', request, [up, down], cut)
     response.on('close', () => {
       untrack()
+      idle.stop()
       upstream.destroy()
     })
     upstream.on('error', () => {
@@ -141,11 +145,13 @@ export async function createFaultProxy(options: FaultProxyOptions): Promise<Faul
       upstream.destroy()
       socket.destroy()
     }
-    const up = new Gate(fault)
-    const down = new Gate({ ...fault, cut, afterHead: true })
+    const idle = watchIdle(fault.cutIdleMs, cut)
+    const up = new Gate({ ...fault, passes: idle.passes })
+    const down = new Gate({ ...fault, passes: idle.passes, cut, afterHead: true })
     const untrack = track('upgrade', request, [up, down], cut)
     socket.on('close', () => {
       untrack()
+      idle.stop()
       upstream.destroy()
     })
     upstream.on('error', cut)
@@ -180,8 +186,23 @@ export async function createFaultProxy(options: FaultProxyOptions): Promise<Faul
   }
 }
 
+/** Cuts a connection through which nothing passes for so long. */
+function watchIdle(idleMs: number | undefined, cut: () => void): { passes(): void; stop(): void } {
+  if (idleMs === undefined) return { passes() {}, stop() {} }
+  let cancel = systemClock.after(idleMs, cut)
+  return {
+    passes() {
+      cancel()
+      cancel = systemClock.after(idleMs, cut)
+    },
+    stop: () => cancel(),
+  }
+}
+
 interface GateOptions extends Fault {
   cut?: () => void
+  /** Called with each piece that comes. */
+  passes?: () => void
   /** Faults begin after the head of an HTTP answer. */
   afterHead?: boolean
 }
@@ -220,6 +241,7 @@ class Gate extends Transform {
   }
 
   override _transform(chunk: Buffer, _encoding: string, done: TransformCallback): void {
+    this.#options.passes?.()
     const body = this.#afterHead(chunk)
     if (body.length === 0) return done()
     // Never calling back keeps the other side waiting, without an end and without an error.

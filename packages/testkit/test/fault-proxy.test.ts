@@ -337,6 +337,27 @@ test('cutAfterMs cuts what has opened, after its time', async (t) => {
   t.match(whole, { body: 'hello', outcome: 'ended' }, 'an answer that ends in time is whole')
 })
 
+test('cutIdleMs cuts what is silent for so long, and nothing that talks', async (t) => {
+  const { proxy, target } = await start(t, { cutIdleMs: 100 })
+  const events = await ask(proxy, '/events')
+  const silent = await upgrade(proxy)
+  const talking = await upgrade(proxy)
+  const talk = setInterval(() => talking.socket.write('x'), 20)
+  t.teardown(() => clearInterval(talk))
+  const started = performance.now()
+  await events.ended
+  await until(() => silent.closed)
+  t.match(events, { body: 'first', outcome: 'broken' })
+  t.ok(performance.now() - started >= 90)
+  // What is silent again would have been cut twice by now.
+  const again = await upgrade(proxy)
+  await until(() => again.closed)
+  t.equal(talking.closed, false)
+  t.equal(target.sockets.size, 1)
+  clearInterval(talk)
+  await until(() => talking.closed && target.sockets.size === 0 && proxy.connections().length === 0)
+})
+
 test('holdBack keeps the body until it has ended', async (t) => {
   const { proxy, target } = await start(t, { holdBack: true })
   const whole = await ask(proxy, '/three')

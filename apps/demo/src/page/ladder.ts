@@ -12,7 +12,9 @@ export function createLadder(client: Client): { showFaults(faults: PathFaults): 
 
   const isBlocked = (transport: string) =>
     faults !== undefined &&
-    Object.entries(faults).some(([name, fault]) => fault !== 'ok' && (name === 'cable' || name === transport))
+    Object.entries(faults).some(([name, fault]) =>
+      name === 'cable' ? fault === 'cut' : fault !== 'ok' && name === transport,
+    )
 
   const show = () => {
     const { state, transport } = client
@@ -26,7 +28,7 @@ export function createLadder(client: Client): { showFaults(faults: PathFaults): 
       else lane.removeAttribute('aria-current')
       setText(
         lane.querySelector('.lane-state')!,
-        active ? 'in use' : blocked ? (faults!.cable === 'ok' ? 'blocked' : 'cut') : 'open',
+        active ? 'in use' : blocked ? (faults!.cable === 'cut' ? 'cut' : 'blocked') : 'open',
       )
     }
     status.dataset.state = state

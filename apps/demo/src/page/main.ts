@@ -46,6 +46,8 @@ createTicker(client)
 
 const channel = client.channel(ledgerChannel)
 const ledger = createPageLedger(() => publisher ?? '')
+// The page publishes only when it has subscribed, and of others it counts what arrives.
+ledger.subscribed()
 const stream = createStream(channel, () => publisher ?? '', ledger)
 const panel = createLedgerPanel(ledger, stream, (perSecond) => {
   startStream(perSecond).catch((error: unknown) => console.error(error))

@@ -9,6 +9,8 @@ export interface LedgerSnapshot extends Verdict {
 
 /** The testkit's ledger for one page, which sees all of its own publications, and of others what arrives. */
 export interface PageLedger {
+  /** From here on everything that is published must arrive. */
+  subscribed(): void
   publishing(sequence: number): void
   accepted(sequence: number): void
   refused(sequence: number): void
@@ -26,7 +28,6 @@ const mostPublishers = 1_000
 
 export function createPageLedger(own: () => string): PageLedger {
   const ledger = createLedger()
-  ledger.subscribed(page, channel)
   const others = new Map<string, { name: string; base: number; highest: number }>()
   // In a channel with history a publication may be accepted before its turn to arrive comes: it is due only when it,
   // or a later one, has arrived.
@@ -58,6 +59,7 @@ export function createPageLedger(own: () => string): PageLedger {
     ledger.received(page, channel, name, sequence - base)
   }
   return {
+    subscribed: () => ledger.subscribed(page, channel),
     publishing: (sequence) => ledger.publishing(channel, own(), sequence),
     accepted: (sequence) => void onTheirWay.add(sequence),
     refused: (sequence) => ledger.refused(channel, own(), sequence),

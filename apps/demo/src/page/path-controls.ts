@@ -25,7 +25,7 @@ export function createPathControls(changed: (faults: PathFaults) => void): PathC
     faults = next
     press(webSocket, next.websocket !== 'ok')
     press(sse, next.sse !== 'ok')
-    press(cable, next.cable !== 'ok')
+    press(cable, next.cable === 'cut')
     const broken = Object.values(next).some((fault) => fault !== 'ok')
     // A button that goes dead under the finger of a keyboard user loses the focus: it hands it on.
     if (!broken && document.activeElement === restore) webSocket.focus()
@@ -58,7 +58,7 @@ export function createPathControls(changed: (faults: PathFaults) => void): PathC
   const toggled = (fault: string) => fault === 'ok'
   on(webSocket, () => controls.set({ websocket: toggled(faults.websocket) ? 'blocked' : 'ok' }))
   on(sse, () => controls.set({ sse: toggled(faults.sse) ? 'blocked' : 'ok' }))
-  on(cable, () => controls.set({ cable: toggled(faults.cable) ? 'cut' : 'ok' }))
+  on(cable, () => controls.set({ cable: faults.cable === 'cut' ? 'ok' : 'cut' }))
   on(byId<HTMLButtonElement>('drop-once'), controls.cut)
   on(restore, controls.restore)
   controls.faults().catch((error: Error) => {

@@ -5,9 +5,9 @@ import { longPolling } from '@everwire/transport-long-polling/client'
 import { sse } from '@everwire/transport-sse/client'
 import { webSocket } from '@everwire/transport-websocket/client'
 import WebSocket from 'ws'
+import { transportNames, type TransportName } from '../../src/networks.js'
 import { until } from '../support/until.js'
 import { startTcpRelay } from './paths/tcp.js'
-import { transportNames, type TransportName } from './scenario.js'
 import { prefix, type LabServer } from './server.js'
 
 /** What one transport costs on the wire, below TLS and above TCP. */

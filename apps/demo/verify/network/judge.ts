@@ -1,7 +1,7 @@
 import { backoff, defaults } from '@everwire/core'
 import { createLedger } from '@everwire/testkit/ledger'
+import { transportNames, type TransportName } from '../../src/networks.js'
 import { only, type Entry, type EntryOf } from './entry.js'
-import { transportNames, type TransportName } from './scenario.js'
 import type { Record } from './stage.js'
 
 export const sabotages = ['expect-other', 'lossy', 'double', 'forgetful'] as const

@@ -1,10 +1,7 @@
+import type { Expectations } from '../../src/networks.js'
 import type { ClientKind, Visit } from './clients/client.js'
 import type { Path, Target } from './paths/path.js'
 import type { EntryOf } from './entry.js'
-
-export type TransportName = 'websocket' | 'sse' | 'long-polling'
-
-export const transportNames: readonly TransportName[] = ['websocket', 'sse', 'long-polling']
 
 /** What happens on a path while its clients talk. */
 export interface Play {
@@ -21,22 +18,14 @@ export interface Play {
   say(text: string): void
 }
 
-export interface Scenario {
+export interface Scenario extends Omit<Expectations, 'expected'> {
   name: string
-  /** What the path does, for the table of the documentation. */
-  does: string
   /** What must carry the session in the end; whatever works where it is missing. */
-  expected?: TransportName
-  /** Most milliseconds from connect() to the first message, at the first visit and at the second. */
-  limitsMs: readonly [first: number, second: number]
+  expected?: Expectations['expected']
   /** Part of the short run. */
   brief?: boolean
   /** @default both */
   clients?: readonly ClientKind[]
-  /** Most links that may be lost in a visit. @default 0 */
-  mostFalls?: number
-  /** Most times that the session may move to another transport in a visit. @default 1 */
-  mostSwitches?: number
   /** The way is too poor to demand that the second visit knows it at once. @default false */
   poor?: boolean
   /** The browser says when the network is back. @default false */

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { blockedMs, expectationsOf, twoSilentMs, worksMs } from '../../src/networks.js'
 import { compressing, haproxyPath, heldBack, nginxPath, noUpgrade } from './paths/balancers.js'
 import { faultyPath } from './paths/faulty.js'
 import { iptablesObstacle, kernelDroppingPath, lossyPath } from './paths/iptables.js'
@@ -9,11 +10,6 @@ import { programObstacle } from './program-obstacle.js'
 import type { Scenario } from './scenario.js'
 import { idleLinks } from './scenarios/idle-links.js'
 import { offline } from './scenarios/offline.js'
-
-/** Promises of the product, from connect() to the first message. */
-const worksMs = 1_000
-const blockedMs = 2_000
-const twoSilentMs = 4_500
 
 const squidObstacle = () => programObstacle('squid', 'SQUID_PATH')
 
@@ -26,10 +22,7 @@ const disturbed: Scenario['play'] = async ({ path, hold }) => {
 /** In the order in which they are played. */
 export const scenarios: readonly Scenario[] = [
   {
-    name: 'open',
-    does: 'no proxy at all',
-    expected: 'websocket',
-    limitsMs: [worksMs, worksMs],
+    ...expectationsOf('open'),
     brief: true,
     open: async ({ host, port }) => ({ ways: forAll(`http://${host}:${port}`), close: async () => {} }),
   },
@@ -101,10 +94,7 @@ export const scenarios: readonly Scenario[] = [
     open: squidTunnelPath,
   },
   {
-    name: 'silent-websocket',
-    does: 'WebSockets open, and nothing passes',
-    expected: 'sse',
-    limitsMs: [blockedMs, worksMs],
+    ...expectationsOf('silent-websocket'),
     brief: true,
     open: (target) => faultyPath(target, { websocket: { silent: true } }),
   },
@@ -116,20 +106,12 @@ export const scenarios: readonly Scenario[] = [
     open: (target) => faultyPath(target, { websocket: { silent: true }, sse: { holdBack: true } }),
   },
   {
-    name: 'holds-get',
-    does: 'no WebSocket, and event streams are held back where they are asked for by GET',
-    expected: 'sse',
-    limitsMs: [blockedMs, worksMs],
+    ...expectationsOf('holds-get'),
     open: (target) => faultyPath(target, { websocket: { refuse: 403 }, sseByGet: { holdBack: true } }),
   },
   {
-    name: 'kills-websocket',
-    does: 'WebSockets are killed 200 ms after they open',
-    expected: 'sse',
-    limitsMs: [blockedMs, worksMs],
+    ...expectationsOf('kills-websocket'),
     brief: true,
-    mostFalls: 2,
-    mostSwitches: 2,
     open: (target) => faultyPath(target, { websocket: { cutAfterMs: 200 } }),
     // Two kills with a backoff after each, and as long again for whatever flaps to flap.
     async play({ hold }) {
