@@ -8,7 +8,7 @@ export interface Attempt {
   /** Milliseconds since 1970. */
   at: number
   ok: boolean
-  code?: ErrorCode
+  code?: ErrorCode | undefined
   reason: string
 }
 
@@ -67,7 +67,7 @@ export interface Carrier {
   /** Opens the connection if nothing did yet. */
   connect(): void
   /** Ends the session on the server too. Safe to call twice. */
-  close(error?: EverwireError): void
+  close(): void
   switchTo(transport: string): Promise<void>
   ping(): Promise<number>
   explain(): Explanation

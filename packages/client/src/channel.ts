@@ -4,14 +4,14 @@ import {
   decodeData,
   EverwireError,
   fromBase64,
-  type EncodedFrame,
+  type Clock,
   type ErrorCode,
   type Frame,
   type GapReason,
   type Position,
 } from '@everwire/core'
 import { createEmitter, type Off } from './emitter.js'
-import { publicationFrames, type Done, type RunOptions } from './operations.js'
+import { publicationFrames, type Operations } from './operations.js'
 
 /** What stands beside a publication. */
 export interface PublicationMeta {
@@ -44,16 +44,15 @@ export interface HistoryPage {
 
 /** What a channel needs of its client. */
 export interface ChannelHost {
+  readonly clock: Clock
+  readonly operations: Operations
   readonly publishTimeoutMs: number
   /** There is a session to ask. */
   readonly ready: boolean
   /** Opens the connection if it is not. */
-  wake(): void
-  run(frame: EncodedFrame, options: RunOptions): Promise<Frame>
-  start(frame: EncodedFrame, options: RunOptions, done: Done): void
+  connect(): void
   request(method: string, input: unknown): Promise<unknown>
   nextId(): string
-  after(ms: number, run: () => void): void
 }
 
 type Listener = (data: unknown, meta: PublicationMeta) => void
@@ -113,8 +112,9 @@ export function createChannel(name: string, host: ChannelHost): ChannelEnd {
   const emit = events.emit as (name: string, ...args: unknown[]) => void
   /** Publisher runs, and the number of the last publication of each. */
   const runs = new Map<string, number>()
-  /** Of the runs in earlier sessions: what a node was late with must not come twice. */
-  const earlier = new Map<string, number>()
+  /** Runs whose next publication must follow on the last; not those of earlier sessions, which stand in `runs` still:
+   * what a node was late with must not come twice. */
+  const chained = new Set<string>()
   let wanted = false
   let subscribed = false
   /** It was subscribed in an earlier session, whose live publications are lost. */
@@ -142,7 +142,7 @@ export function createChannel(name: string, host: ChannelHost): ChannelEnd {
     // A subscription is wanted until it is refused: it has no time limit, and a new session asks anew. Its answer is
     // heard at once: the frames that follow it are of the subscription already.
     const options = { timeoutMs: 2 ** 31 - 1, perSession: true }
-    host.start(encodeFrame(['sub', name, ...from]), options, (error, answer) => {
+    host.operations.start(encodeFrame(['sub', name, ...from]), options, (error, answer) => {
       if (attempt !== own) return
       if (error) return refused(error)
       subscribed = true
@@ -157,7 +157,7 @@ export function createChannel(name: string, host: ChannelHost): ChannelEnd {
   /** Asks again later, unless the channel was asked for, or given up, meanwhile. */
   const retry = (afterMs = retrySubscribeMs) => {
     const own = attempt
-    host.after(afterMs, () => {
+    host.clock.after(afterMs, () => {
       if (attempt === own && !subscribed) ask()
     })
   }
@@ -187,18 +187,14 @@ export function createChannel(name: string, host: ChannelHost): ChannelEnd {
     wanted = subscribed = interrupted = false
     attempt = position = undefined
     runs.clear()
-    earlier.clear()
+    chained.clear()
     settle(error)
   }
 
   /** The chains of the runs end here: what comes next is told by a gap, not by them. */
   const interrupt = () => {
-    for (const [run, number] of runs) {
-      earlier.delete(run)
-      earlier.set(run, number)
-    }
-    for (const run of earlier.keys()) if (earlier.size > maxRuns) earlier.delete(run)
-    runs.clear()
+    chained.clear()
+    for (const run of runs.keys()) if (runs.size > maxRuns) runs.delete(run)
   }
 
   const publication = (frame: Frame) => {
@@ -206,9 +202,9 @@ export function createChannel(name: string, host: ChannelHost): ChannelEnd {
     const run = typeof fields[0] === 'string' ? (fields.shift() as string) : undefined
     const [number, previous, extra] = fields as [number, number, { userId?: string }?]
     const last = run === undefined ? position?.offset : runs.get(run)
-    if (number <= (last ?? earlier.get(run ?? '') ?? 0)) return
+    if (number <= (last ?? 0)) return
     // The chain is checked end to end: whatever broke it on the way, the loss is found here.
-    if (last !== undefined && previous !== last) {
+    if (previous !== last && (run === undefined ? position : chained.has(run))) {
       if (run === undefined) {
         // Something between two publications did not come: asks again from the last that did.
         subscribed = false
@@ -217,7 +213,12 @@ export function createChannel(name: string, host: ChannelHost): ChannelEnd {
       gap('bus')
     }
     if (run === undefined) position = { epoch: position!.epoch, offset: number }
-    else runs.set(run, number)
+    else {
+      // The latest stand last.
+      if (!chained.has(run)) runs.delete(run)
+      chained.add(run)
+      runs.set(run, number)
+    }
     // A publication that is not for this session moves the position only.
     if (typeof event !== 'string') return
     const meta: PublicationMeta = { channel: name, event }
@@ -248,7 +249,7 @@ export function createChannel(name: string, host: ChannelHost): ChannelEnd {
       new Promise((resolve, reject) => {
         if (subscribed) return resolve()
         waiting.push((error) => (error ? reject(error) : resolve()))
-        host.wake()
+        host.connect()
         if (wanted) return
         wanted = true
         position = from
@@ -259,15 +260,15 @@ export function createChannel(name: string, host: ChannelHost): ChannelEnd {
       stop(new EverwireError('closed', 'unsubscribed'))
       if (!host.ready) return
       const options = { timeoutMs: host.publishTimeoutMs, perSession: true }
-      await host.run(encodeFrame(['unsub', name]), options).catch((error: EverwireError) => {
+      await host.operations.run(encodeFrame(['unsub', name]), options).catch((error: EverwireError) => {
         // With its session the subscription is gone too.
         if (error.code !== 'outcome-unknown') throw error
       })
     },
     async publish(event, data, { id = host.nextId(), timeoutMs = host.publishTimeoutMs } = {}) {
       const { first, again } = publicationFrames(name, event, id, encodeData(data))
-      host.wake()
-      return positionOf(await host.run(first, { again, timeoutMs }), 2) ?? {}
+      host.connect()
+      return positionOf(await host.operations.run(first, { again, timeoutMs }), 2) ?? {}
     },
     async history({ before, limit } = {}) {
       const page = (await host.request('everwire:history', { channel: name, before, limit })) as {

@@ -10,12 +10,13 @@ import {
   type ClientTransport,
   type Clock,
   type Contract,
+  type EncodedFrame,
   type Fetch,
   type Frame,
 } from '@everwire/core'
 import * as defaults from '@everwire/core/limits'
 import { createChannel, type Channel, type ChannelEnd, type ChannelHost } from './channel.js'
-import type { CarriedSession, Carrier, CarrierStats, ConnectionState, Explanation } from './carrier.js'
+import type { CarriedSession, CarrierStats, ConnectionState, Explanation } from './carrier.js'
 import { createConnector } from './connector.js'
 import type { TypedClient } from './contract.js'
 import { createEmitter, type Off } from './emitter.js'
@@ -113,125 +114,91 @@ export interface Client {
 export function createClient(options: ClientOptions): Client
 export function createClient<C extends Contract>(options: ClientOptions): TypedClient<C>
 export function createClient(options: ClientOptions): Client {
-  const { clock = systemClock, publishTimeoutMs = defaults.publishTimeoutMs } = options
-  const {
-    requestTimeoutMs = defaults.requestTimeoutMs,
-    getToken,
-    headers = {},
-    random = Math.random,
-  } = options
-  const { queueSize = defaults.queueSize, queueBytes = defaults.queueBytes, transports } = options
-  if (transports.length === 0) throw new TypeError('createClient: transports must name at least one')
+  if (!options.transports.length) throw new TypeError('createClient: transports must name at least one')
+  const settings = {
+    ...clientDefaults,
+    memory: pageStorage(),
+    ...given(options),
+    url: resolveUrl(options.url),
+    fetch: (options.fetch ?? globalThis.fetch.bind(globalThis)) as Fetch,
+  }
+  const { clock, publishTimeoutMs, requestTimeoutMs } = settings
 
-  const events = createEmitter<ClientEvents>()
+  const { on, emit } = createEmitter<ClientEvents>()
   const channels = new Map<string, ChannelEnd>()
   const methods = new Map<string, ClientMethod>()
-  const operations = createOperations({ clock, queueSize, queueBytes, queueStore: options.queueStore })
+  const operations = createOperations(settings)
   const idPrefix = randomBase32(12)
   let ids = 0
 
   let session: CarriedSession | undefined
-  const carrier: Carrier = createConnector(
-    {
-      url: resolveUrl(options.url),
-      transports,
-      clock,
-      fetch: (options.fetch ?? globalThis.fetch.bind(globalThis)) as Fetch,
-      random,
-      headers,
-      getToken,
-      memory: options.memory === false ? undefined : (options.memory ?? pageStorage()),
-      memoryMs: options.memoryMs ?? defaults.memoryMs,
-      linkTimeoutMs: options.linkTimeoutMs ?? defaults.linkTimeoutMs,
-      staggerMs: options.staggerMs ?? defaults.staggerMs,
-      backoffMs: options.backoffMs ?? defaults.backoffMs,
-      maxBackoffMs: options.maxBackoffMs ?? defaults.maxBackoffMs,
-      upgradeIntervalMs: options.upgradeIntervalMs ?? defaults.upgradeIntervalMs,
-      queueSize,
-      queueBytes,
+  const carrier = createConnector(settings, {
+    state(state, error) {
+      if (state === 'closed') {
+        operations.close(error!)
+        for (const channel of channels.values()) channel.close(error!)
+      }
+      emit('state', { state, transport: carrier.transport, ...(error && { error }) })
     },
-    {
-      state: (state, error) => {
-        if (state === 'closed') {
-          operations.close(error?.code ?? 'closed', error?.message ?? '')
-          for (const channel of channels.values()) channel.close(error ?? new EverwireError('closed'))
-        }
-        events.emit('state', { state, transport: carrier.transport, ...(error ? { error } : {}) })
-      },
-      began: (begun, limits) => {
-        session = begun
-        // Channels first: what is published then is seen by its own publisher too.
-        for (const channel of channels.values()) channel.begin()
-        operations.begin(begun, limits)
-      },
-      lost: () => {
-        session = undefined
-        for (const channel of channels.values()) channel.lost()
-        operations.lost()
-      },
-      stale: (stale) => events.emit('stale', { stale }),
-      frame: (frame, number) => {
-        if (operations.answered(frame)) return
-        const [kind, name] = frame.header as [string, string]
-        if (kind === 'req') void answer(name, frame, number)
-        else channels.get(name)?.receive(frame)
-      },
+    began(begun, limits) {
+      session = begun
+      // Channels first: what is published then is seen by its own publisher too.
+      for (const channel of channels.values()) channel.begin()
+      operations.begin(begun, limits)
     },
-  )
+    lost() {
+      session = undefined
+      for (const channel of channels.values()) channel.lost()
+      operations.lost()
+    },
+    stale: (stale) => emit('stale', { stale }),
+    frame(frame, number) {
+      if (operations.answered(frame)) return
+      const [kind, name] = frame.header as [string, string]
+      if (kind === 'req') void answer(name, frame, number)
+      else channels.get(name)?.receive(frame)
+    },
+  })
 
   const answer = async (name: string, frame: Frame, number: number) => {
-    const asked = session
-    const reply = await (async () => {
+    const asked = session!
+    let reply: EncodedFrame
+    try {
       const method = methods.get(name)
-      if (!method) throw new EverwireError('unknown-method', `the client has no method ${name}`)
+      if (!method) throw new EverwireError('unknown-method', name)
       const { data, binary } = encodeData(await method(decodeData(frame)))
-      return encodeFrame(['reply', number], data, { binary })
-    })().catch((error: unknown) => {
+      reply = encodeFrame(['reply', number], data, { binary })
+    } catch (error) {
       const message = error instanceof EverwireError ? error.message : 'the client failed'
-      return encodeFrame(['err', number, codeOf(error), message])
-    })
+      reply = encodeFrame(['err', number, codeOf(error), message])
+    }
     // An answer belongs to the session that was asked.
-    if (asked && !asked.ended) asked.send(reply)
+    if (!asked.ended) asked.send(reply)
   }
 
-  const wake = () => carrier.connect()
+  const { connect, stats } = carrier
   const request: Client['request'] = async (method, input, { timeoutMs = requestTimeoutMs } = {}) => {
     const { data, binary } = encodeData(input)
-    wake()
-    const reply = await operations.run(encodeFrame(['req', method, timeoutMs], data, { binary }), {
-      timeoutMs,
-    })
-    return decodeData(reply)
+    connect()
+    return decodeData(
+      await operations.run(encodeFrame(['req', method, timeoutMs], data, { binary }), { timeoutMs }),
+    )
   }
   const host: ChannelHost = {
+    clock,
+    operations,
     publishTimeoutMs,
     get ready() {
       return session !== undefined
     },
-    wake,
-    run: (frame, runOptions) => operations.run(frame, runOptions),
-    start: (frame, runOptions, done) => operations.start(frame, runOptions, done),
-    request: (method, input) => request(method, input),
+    connect,
+    request,
     nextId: () => `${idPrefix}.${++ids}`,
-    after: (ms, run) => void clock.after(ms, run),
   }
 
-  return {
-    get state() {
-      return carrier.state
-    },
-    get transport() {
-      return carrier.transport
-    },
-    get stale() {
-      return carrier.stale
-    },
-    get userId() {
-      return carrier.userId
-    },
-    connect: wake,
-    close: () => carrier.close(),
-    channel(name) {
+  // Onto the carrier, whose accessors stay as they are.
+  return Object.assign(carrier, {
+    channel(name: string) {
       if (!isChannelName(name))
         throw new EverwireError('invalid-channel', `not namespace:rest: ${name.slice(0, 80)}`)
       let channel = channels.get(name)
@@ -239,18 +206,37 @@ export function createClient(options: ClientOptions): Client {
       return channel
     },
     request,
-    method(name, method) {
+    method(name: string, method: ClientMethod) {
       if (methods.has(name)) throw new TypeError(`method ${name} is registered already`)
       methods.set(name, method)
       return () => methods.delete(name)
     },
-    switchTo: (transport) => carrier.switchTo(transport),
-    ping: () => carrier.ping(),
-    on: (event, listener) => events.on(event, listener),
-    explain: () => carrier.explain(),
-    stats: () => ({ ...carrier.stats(), open: operations.size }),
-  }
+    on,
+    stats: () => ({ ...stats(), open: operations.size }),
+  })
 }
+
+const clientDefaults = {
+  clock: systemClock,
+  random: Math.random,
+  headers: {},
+  linkTimeoutMs: defaults.linkTimeoutMs,
+  staggerMs: defaults.staggerMs,
+  memoryMs: defaults.memoryMs,
+  backoffMs: defaults.backoffMs,
+  maxBackoffMs: defaults.maxBackoffMs,
+  upgradeIntervalMs: defaults.upgradeIntervalMs,
+  publishTimeoutMs: defaults.publishTimeoutMs,
+  requestTimeoutMs: defaults.requestTimeoutMs,
+  queueSize: defaults.queueSize,
+  queueBytes: defaults.queueBytes,
+}
+
+/** Options that are undefined count as missing. */
+const given = (options: ClientOptions): ClientOptions =>
+  Object.fromEntries(
+    Object.entries(options).filter(([, value]) => value !== undefined),
+  ) as unknown as ClientOptions
 
 /** Without a slash at the end; a path is of the page's own origin. */
 function resolveUrl(url: string): string {

@@ -10,13 +10,9 @@ export function explain(
   const at = transports.findIndex(({ use }) => use === 'used')
   const transport = transports[at]?.name
   const last = attempts.at(-1)
-  const why = ({ name, use, reason }: TransportVerdict) => {
-    const failure = [...attempts].reverse().find((attempt) => attempt.transport === name && !attempt.ok)
-    return `${name} ${use === 'possible' && failure ? `failed: ${failure.reason}` : `is ${use}: ${reason}`}`
-  }
-  const sentence =
-    transport === undefined
-      ? `${state}${last && !last.ok ? `: ${last.transport} failed, ${last.reason}` : ''}`
-      : `${transport} for ${Math.round(upMs! / 1_000)} s, ${at === 0 ? 'the first choice' : `because ${transports.slice(0, at).map(why).join('; ')}`}`
+  const better = transports.slice(0, at).map(({ name, use, reason }) => `${name} is ${use}: ${reason}`)
+  const sentence = transport
+    ? `${transport} for ${Math.round(upMs! / 1_000)} s, ${at ? `because ${better.join('; ')}` : 'the first choice'}`
+    : `${state}${last && !last.ok ? `: ${last.transport} failed, ${last.reason}` : ''}`
   return { state, transport, upMs, transports, attempts, sentence }
 }

@@ -11,7 +11,7 @@ export interface NegotiatorOptions {
   url: string
   transports: readonly ClientTransport[]
   clock: Clock
-  memory: TransportMemory | undefined
+  memory: TransportMemory | false | undefined
   /** How long what is remembered counts. */
   memoryMs: number
   /** How often a better transport is tried, on average; and how long one is set back at first. */
@@ -82,7 +82,7 @@ export function createNegotiator({
   let suspect: string | undefined
   let known: Experience = { since: now(), back: {} }
   try {
-    const kept = JSON.parse(memory?.getItem(key) ?? 'null') as Experience | null
+    const kept = JSON.parse((memory && memory.getItem(key)) || 'null') as Experience | null
     if (kept?.back && kept.since <= now()) known = kept
   } catch {
     // What was kept is not ours, or may not be read: it is learnt anew.
@@ -93,7 +93,7 @@ export function createNegotiator({
 
   const keep = () => {
     try {
-      memory?.setItem(key, JSON.stringify(known))
+      if (memory) memory.setItem(key, JSON.stringify(known))
     } catch {
       // Storage that is full or forbidden: nothing is remembered.
     }
@@ -101,25 +101,22 @@ export function createNegotiator({
   const forget = () => {
     if (now() - known.since > memoryMs) known = { since: now(), back: {} }
   }
-  const rank = ({ name }: ClientTransport) =>
-    offers.find((offer) => offer.name === name)?.rank ?? transports.length
+  const offerOf = ({ name }: ClientTransport) => offers.find((offer) => offer.name === name)
+  const rank = (transport: ClientTransport) => offerOf(transport)?.rank ?? transports.length
   // The server's order where it has one, else the application's: sorting keeps what is equal as it is.
   const ordered = () => [...transports].sort((a, b) => rank(a) - rank(b))
 
   const verdict = (transport: ClientTransport, used?: string): TransportVerdict => {
     const { name } = transport
-    const offer = offers.find((offer) => offer.name === name)
+    const offer = offerOf(transport)
     const back = known.back[name]
-    if (name === used) return { name, use: 'used', reason: 'it carries the session' }
-    if (!transport.supported()) return { name, use: 'unsupported', reason: 'not supported here' }
-    if (offer && !offer.offered) return { name, use: 'refused', reason: offer.reason }
-    if (back && back.until > now())
-      return {
-        name,
-        use: 'set-back',
-        reason: `${back.reason}; again in ${Math.ceil((back.until - now()) / 1_000)} s`,
-      }
-    return { name, use: 'possible', reason: known.worked === name ? 'it worked here' : 'not tried lately' }
+    const waitMs = (back?.until ?? 0) - now()
+    const is = (use: TransportVerdict['use'], reason: string) => ({ name, use, reason })
+    if (name === used) return is('used', 'it carries the session')
+    if (!transport.supported()) return is('unsupported', 'by this runtime')
+    if (offer?.offered === false) return is('refused', offer.reason)
+    if (waitMs > 0) return is('set-back', `${back!.reason}; again in ${Math.ceil(waitMs / 1_000)} s`)
+    return is('possible', back ? back.reason : known.worked === name ? 'it worked here' : 'not tried lately')
   }
 
   const setBack = (name: string, reason: string) => {

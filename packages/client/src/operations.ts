@@ -12,16 +12,12 @@ import type { CarriedSession } from './carrier.js'
 import type { StoredQueue } from './stored-queue.js'
 
 /** Something asked of the server, which gets exactly one answer. */
-interface Operation {
+interface Operation extends RunOptions {
   frame: EncodedFrame
-  /** What is sent to a new session when this may have arrived at the last; missing when that would do it twice. */
-  again: EncodedFrame | undefined
-  perSession: boolean
   done: Done
   cancel: Cancel
   /** In the session at hand; 0 while it was not given to one. */
   number: number
-  firstSentAt: number | undefined
 }
 
 /** Hears the answer, or why there is none; in the turn in which it comes, before any later frame. */
@@ -39,6 +35,7 @@ export interface OperationsOptions {
 
 export interface RunOptions {
   timeoutMs: number
+  /** What is sent to a new session when this may have arrived at the last; missing when that would do it twice. */
   again?: EncodedFrame | undefined
   /** Means nothing to another session: rejected as `outcome-unknown` when this one is lost. @default false */
   perSession?: boolean
@@ -60,7 +57,7 @@ export interface Operations {
   /** @returns whether the frame answers an operation of ours */
   answered(frame: Frame): boolean
   /** Rejects everything that is open. */
-  close(code: ErrorCode, message: string): void
+  close(error: EverwireError): void
 }
 
 export function createOperations({
@@ -108,22 +105,20 @@ export function createOperations({
     else reject(operation, 'outcome-unknown')
   }
 
-  const start: Operations['start'] = (frame, { timeoutMs, again, perSession = false, firstSentAt }, done) => {
+  const start: Operations['start'] = (frame, options, done) => {
+    const { timeoutMs, again } = options
     if (open.size >= queueSize || bytes + frame.bytes > queueBytes)
       return done(new EverwireError('queue-full'), undefined)
-    const cancel = clock.after(timeoutMs, () => {
-      withdraw(operation)
-      const isKnown = operation.firstSentAt === undefined || frame.kind === 'req'
-      reject(operation, isKnown ? 'timeout' : 'outcome-unknown', `${timeoutMs} ms`)
-    })
     const operation: Operation = {
+      ...options,
       frame,
-      again,
-      perSession,
       done,
-      cancel,
       number: 0,
-      firstSentAt,
+      cancel: clock.after(timeoutMs, () => {
+        withdraw(operation)
+        const isKnown = operation.firstSentAt === undefined || frame.kind === 'req'
+        reject(operation, isKnown ? 'timeout' : 'outcome-unknown', `${timeoutMs} ms`)
+      }),
     }
     open.add(operation)
     bytes += frame.bytes
@@ -163,8 +158,8 @@ export function createOperations({
       if (operation) settle(operation, kind === 'err' ? refusal(frame, 2) : undefined, frame)
       return true
     },
-    close(code, message) {
-      for (const operation of [...open]) reject(operation, code, message)
+    close(error) {
+      for (const operation of [...open]) settle(operation, error)
     },
   }
 }

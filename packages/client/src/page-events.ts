@@ -8,31 +8,21 @@ export interface PageListener {
   show(): void
 }
 
+type Listener = (event: { persisted?: boolean }) => void
 interface Target {
-  addEventListener?(type: string, listener: (event: { persisted?: boolean }) => void): void
-  removeEventListener?(type: string, listener: (event: { persisted?: boolean }) => void): void
+  addEventListener?(type: string, listener: Listener, options: { signal: AbortSignal }): void
 }
 
-/** Listens to the browser, where there is one. Returns its own undo. */
-export function onPageEvents({ look, hide, show }: PageListener): () => void {
+/** Listens to the browser, where there is one, until the signal says that it is enough. */
+export function onPageEvents(signal: AbortSignal, { look, hide, show }: PageListener): void {
   const page = globalThis as Target & { navigator?: { connection?: Target } }
-  const undo: (() => void)[] = []
-  const on = (
-    target: Target | undefined,
-    types: string,
-    listener: (event: { persisted?: boolean }) => void,
-  ) => {
-    for (const type of target?.addEventListener ? types.split(' ') : []) {
-      target!.addEventListener!(type, listener)
-      undo.push(() => target!.removeEventListener?.(type, listener))
-    }
+  const on = (types: string, listener: Listener, target: Target | undefined = page) => {
+    for (const type of types.split(' ')) target.addEventListener?.(type, listener, { signal })
   }
-  on(page, 'offline visibilitychange resume', () => look(false))
-  on(page, 'online', () => look(true))
-  on(page.navigator?.connection, 'change', () => look(true))
-  on(page, 'pagehide', ({ persisted }) => hide(persisted === true))
-  on(page, 'pageshow', ({ persisted }) => persisted && show())
-  return () => {
-    for (const off of undo) off()
-  }
+  const { connection } = page.navigator ?? {}
+  on('offline visibilitychange resume', () => look(false))
+  on('online', () => look(true))
+  if (connection) on('change', () => look(true), connection)
+  on('pagehide', ({ persisted }) => hide(persisted === true))
+  on('pageshow', ({ persisted }) => persisted && show())
 }

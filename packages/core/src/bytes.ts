@@ -1,9 +1,8 @@
-/** Created when it is first needed: some runtimes lack the one or the other, and get by without. */
+/** Created when it is first needed: it is not cheap, and some runtimes lack it, and get by without. */
 const lazy = <T>(create: () => T): (() => T) => {
   let created: T | undefined
   return () => (created ??= create())
 }
-const encoder = /* @__PURE__ */ lazy(() => new TextEncoder())
 // React Native has none before 0.85.
 const strict = /* @__PURE__ */ lazy(() =>
   typeof TextDecoder === 'function'
@@ -13,22 +12,21 @@ const strict = /* @__PURE__ */ lazy(() =>
 const percentDecode = (bytes: Uint8Array) =>
   decodeURIComponent(Array.from(bytes, (byte) => `%${byte.toString(16).padStart(2, '0')}`).join(''))
 
-export const utf8 = (text: string): Uint8Array<ArrayBuffer> => encoder().encode(text)
+export const utf8 = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text)
 
 /** @throws TypeError or URIError when the bytes are not UTF-8 */
 export const fromUtf8 = (bytes: Uint8Array): string => strict().decode(bytes)
 
 /** Bytes that `text` takes in UTF-8. Lone surrogates count 3, as the encoder replaces them. */
 export function utf8Length(text: string): number {
-  let bytes = text.length
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i)
-    if (unit < 0x80) continue
-    if (unit < 0x800) bytes += 1
-    else {
-      bytes += 2
-      // A surrogate pair is two units and four bytes.
-      if (unit >= 0xd800 && unit < 0xdc00 && (text.charCodeAt(i + 1) & 0xfc00) === 0xdc00) i++
+  let bytes = 0
+  for (let i = 0; i < text.length; i++, bytes++) {
+    const point = text.codePointAt(i)!
+    if (point > 0x7f) bytes += point > 0x7ff ? 2 : 1
+    // A pair of surrogates: two units, four bytes.
+    if (point > 0xffff) {
+      bytes++
+      i++
     }
   }
   return bytes
@@ -49,10 +47,7 @@ export function toBase64(bytes: Uint8Array): string {
 
 /** @throws when `text` is not base64 */
 export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
-  const binary = atob(text)
-  const bytes = new Uint8Array(binary.length)
-  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i)
-  return bytes
+  return Uint8Array.from(atob(text), (unit) => unit.charCodeAt(0))
 }
 
 const alphabet = 'abcdefghijklmnopqrstuvwxyz234567'

@@ -1,4 +1,4 @@
-import type { codes, ErrorCode, Recovery } from './codes.js'
+import type { ErrorCode, Recovery } from './codes.js'
 
 export interface EverwireErrorOptions {
   cause?: unknown
@@ -24,37 +24,33 @@ export const codeOf = (error: unknown, other: ErrorCode = 'internal'): ErrorCode
   error instanceof EverwireError ? error.code : other
 
 /*
- * What a client must know of `codes`: those that end a link or a session and do not just mean `retry`, by their close
- * codes. Apart from the whole table, which a browser need not load; a test compares the two.
+ * What a client must know of `codes`: those that end a link or a session and do not just mean `retry`. Apart from the
+ * whole table, which a browser need not load; a test compares the two.
  */
-const linkCodes: Partial<Record<Recovery, Record<number, keyof typeof codes>>> = {
-  stop: { 4000: 'closed', 4401: 'unauthorized', 4426: 'version', 4430: 'origin-refused' },
-  session: {
-    4400: 'bad-frame',
-    4404: 'unknown-session',
-    4409: 'numbering',
-    4413: 'frame-too-large',
-    4418: 'unknown-frame',
-    4432: 'slow-consumer',
-  },
-  token: { 4419: 'token-expired' },
-  transport: { 4406: 'transport-refused' },
-  operation: { 4403: 'forbidden' },
+const linkCodes: Partial<Record<ErrorCode, [close: number, Recovery]>> = {
+  closed: [4000, 'stop'],
+  unauthorized: [4401, 'stop'],
+  version: [4426, 'stop'],
+  'origin-refused': [4430, 'stop'],
+  'bad-frame': [4400, 'session'],
+  'unknown-session': [4404, 'session'],
+  numbering: [4409, 'session'],
+  'frame-too-large': [4413, 'session'],
+  'unknown-frame': [4418, 'session'],
+  'slow-consumer': [4432, 'session'],
+  'token-expired': [4419, 'token'],
+  'transport-refused': [4406, 'transport'],
+  forbidden: [4403, 'operation'],
 }
 
 /** What a client does about a link or a session that ended so; a code that it does not know means `retry`. */
-export function recoveryOf(code: string): Recovery {
-  for (const [recovery, known] of Object.entries(linkCodes))
-    if (Object.values(known).includes(code as never)) return recovery as Recovery
-  return 'retry'
-}
+export const recoveryOf = (code: string): Recovery => linkCodes[code as ErrorCode]?.[1] ?? 'retry'
 
 /** The code behind a WebSocket's close: its reason, or where a proxy dropped that, what a client does about the number. */
-export function codeOfClose(close: number, reason = ''): ErrorCode {
-  if (reason && close >= 4000) return reason as ErrorCode
-  for (const known of Object.values(linkCodes)) if (known[close]) return known[close]
-  return 'link-lost'
-}
+export const codeOfClose = (close: number, reason = ''): ErrorCode =>
+  ((close >= 4000 && reason) ||
+    Object.keys(linkCodes).find((code) => linkCodes[code as ErrorCode]![0] === close) ||
+    'link-lost') as ErrorCode
 
 /** Why publications of a channel are missing; nothing else ever hides a loss. */
 export const gapReasons = ['expired', 'epoch', 'limit', 'bus', 'session'] as const

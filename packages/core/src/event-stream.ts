@@ -1,8 +1,7 @@
-import { fromBase64, fromUtf8, sizeOf, toBase64, utf8 } from './bytes.js'
-import { assertSize, parseHeader, textOf } from './codec.js'
+import { fromBase64, fromUtf8, toBase64, utf8 } from './bytes.js'
+import { readHeader, textOf } from './codec.js'
 import { EverwireError } from './errors.js'
 import type { EncodedFrame, Frame } from './frame.js'
-import * as defaults from './limits.js'
 
 /*
  * The one encoding of the HTTP transports, in both directions: an event stream
@@ -35,79 +34,47 @@ export interface EventStreamParser {
 }
 
 /**
- * Reads frames from an event stream, incrementally, with a bounded buffer.
- * `push` throws EverwireError `bad-frame`, `unknown-frame` or `frame-too-large`.
+ * Reads frames from an event stream, incrementally; each is told with the line of its header.
+ * `push` throws EverwireError `bad-frame` or `unknown-frame`.
  */
-export function createEventStreamParser(
-  onFrame: (frame: Frame) => void,
-  { maxBytes = defaults.frameBytes }: { maxBytes?: number } = {},
-): EventStreamParser {
+export function createEventStreamParser(onFrame: (frame: Frame, head: string) => void): EventStreamParser {
   let rest = ''
-  let lines: string[] = []
-  let held = 0
+  let data: string[] = []
   let type = ''
   let afterCr = false
 
   const line = (text: string) => {
-    if (text !== '') {
-      const [, field, value = ''] = /^([^:]*)(?:: ?(.*))?$/s.exec(text)!
-      if (field === 'event') type = value
-      if (field === 'data') {
-        lines.push(value)
-        held += value.length + 1
-      }
-      return
-    }
-    const [head, ...more] = lines
+    const [, field, value = ''] = /^(event|data)(?:: ?(.*))?$/s.exec(text) ?? []
+    if (field === 'data') data.push(value)
+    else if (field) type = value
+    if (text) return
+    const [head, ...more] = data
     const kind = type
-    lines = []
-    held = 0
+    data = []
     type = ''
-    if (head === undefined) return
-    const frame = read(kind, head, more)
-    assertSize(sizeOf(head) + (frame.data === undefined ? 0 : 1 + sizeOf(frame.data)), maxBytes)
-    onFrame(frame)
+    if (head !== undefined) onFrame(read(kind, head, more), head)
   }
 
   return {
     push(text) {
-      let start = 0
+      if (!text) return
       // A CR that ended the last piece and an LF that begins this one are one line end.
-      if (afterCr && text[0] === '\n') start = 1
-      if (text !== '') afterCr = text.endsWith('\r')
-      const lineEnd = /\r\n?|\n/g
-      lineEnd.lastIndex = start
-      for (let match = lineEnd.exec(text); match; match = lineEnd.exec(text)) {
-        const whole = rest + text.slice(start, match.index)
-        rest = ''
-        start = lineEnd.lastIndex
-        line(whole)
-      }
-      rest += text.slice(start)
-      // base64 takes 4/3; what is larger than this cannot be a legal frame.
-      assertSize(held + rest.length, Math.ceil(maxBytes * 1.34) + 1024)
+      if (afterCr && text[0] === '\n') text = text.slice(1)
+      afterCr = text.endsWith('\r')
+      const lines = (rest + text).split(/\r\n?|\n/)
+      rest = lines.pop()!
+      lines.forEach(line)
     },
   }
 }
 
 function read(type: string, head: string, more: readonly string[]): Frame {
-  const header = parseHeader(head)
-  if (type === '') return more.length === 0 ? { header } : { header, data: more.join('\n'), binary: false }
+  const header = readHeader(head)
+  if (!type) return more.length ? { header, data: more.join('\n'), binary: false } : { header }
   try {
     const bytes = fromBase64(more.join(''))
     if (type === 'b') return { header, data: bytes, binary: true }
     if (type === 't') return { header, data: fromUtf8(bytes), binary: false }
-  } catch (cause) {
-    throw new EverwireError('bad-frame', 'no base64', { cause })
-  }
+  } catch {}
   throw new EverwireError('bad-frame', `event ${type.slice(0, 40)}`)
-}
-
-/** Reads a whole body. @throws as `push` does, and `bad-frame` when it ends in mid-event */
-export function parseEvents(body: string, options?: { maxBytes?: number }): Frame[] {
-  const frames: Frame[] = []
-  createEventStreamParser((frame) => frames.push(frame), options).push(body)
-  if (!/(?:\n\n|\r\n\r\n|\r\r)$/.test(body))
-    throw new EverwireError('bad-frame', 'the body ends in mid-event')
-  return frames
 }

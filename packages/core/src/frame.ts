@@ -51,73 +51,25 @@ export function encodeFrame(
   }
 }
 
-/*
- * Shapes of the headers, field by field: s string, n whole number from 0, o object; a capital letter may be
- * missing or null. Fields after the shape are ignored, so that a newer peer may add some.
- * The sets are closed: an unknown session frame would be miscounted, so it ends the session; and so does every unknown
- * kind, unless it starts with `~`, which says that it is a link frame.
- */
-const sessionShapes: Record<string, string> = {
-  m: 'sS',
-  gap: 'ssSN',
-  sub: 'sSN',
-  unsub: 'sS',
-  ack: 'nSN',
-  err: 'nsSN',
-  reply: 'n',
-  req: 'sN',
-  pub: 'ssSN',
-  void: 'n',
-  presence: 's',
-}
-
-const linkShapes: Record<string, string> = {
-  hello: 'o',
-  welcome: 'o',
-  attach: 'o',
-  uplink: 'o',
-  refuse: 'sSN',
-  ping: 'n',
-  pong: 'n',
-  seen: 'n',
-  superseded: '',
-  stale: 'N',
-  drain: 'S',
-  close: 'sSN',
-}
-
 /** Kinds that are numbered. */
-export const sessionKinds: readonly string[] = /* @__PURE__ */ Object.keys(sessionShapes)
+export const sessionKinds: readonly string[] =
+  /* @__PURE__ */ 'm gap sub unsub ack err reply req pub void presence'.split(' ')
 /** Kinds that belong to one link and are never numbered. */
-export const linkKinds: readonly string[] = /* @__PURE__ */ Object.keys(linkShapes)
+export const linkKinds: readonly string[] =
+  /* @__PURE__ */ 'hello welcome attach uplink refuse ping pong seen superseded stale drain close'.split(' ')
 
-export const isSessionKind = (kind: string): boolean => Object.hasOwn(sessionShapes, kind)
-
-const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0
-
-const fits: Record<string, (value: unknown) => boolean> = {
-  s: (value) => typeof value === 'string',
-  n: isCount,
-  o: (value) => typeof value === 'object' && !Array.isArray(value),
-}
+const numbered = /* @__PURE__ */ new Set(sessionKinds)
+export const isSessionKind = (kind: string): boolean => numbered.has(kind)
 
 /** A link frame of a newer version, which who does not know it ignores: its kind starts with `~`. */
 export const isForeignKind = (kind: string): boolean => kind.startsWith('~')
 
-/** Whether the fields fit the kind; `undefined` when the kind is not known. */
-export function headerFits([kind, ...fields]: readonly unknown[]): boolean | undefined {
-  if (typeof kind !== 'string') return false
-  if (isForeignKind(kind)) return true
-  const shapes = isSessionKind(kind) ? sessionShapes : linkShapes
-  if (!Object.hasOwn(shapes, kind)) return undefined
-  // History: offset, previous. Live: run, number, previous.
-  const counts = kind !== 'm' ? '' : typeof fields[2] === 'string' ? 'snn' : 'nn'
-  return [...(shapes[kind] + counts)].every((letter, i) => {
-    const type = letter.toLowerCase()
-    // A missing field in the middle is written as null, because JSON has no other word for it.
-    return fields[i] == null ? type !== letter : fits[type]!(fields[i])
-  })
-}
+/**
+ * The sets are closed: an unknown session frame would be miscounted, so it ends the session; and so does every unknown
+ * kind, unless it says itself that it is a link frame.
+ */
+export const isKnownKind = (kind: string): boolean =>
+  isSessionKind(kind) || linkKinds.includes(kind) || isForeignKind(kind)
 
 /** How many numbers a session frame takes: one, except for `void`, which stands for frames that are not sent. */
 export const frameCount = (header: Frame['header']): number =>

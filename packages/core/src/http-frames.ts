@@ -1,6 +1,7 @@
 import { EverwireError } from './errors.js'
 import { createEventStreamParser, encodeEvents, eventStreamType } from './event-stream.js'
 import type { EncodedFrame, Frame } from './frame.js'
+import type { ClientHandshake } from './transport.js'
 
 /** The part of `fetch` that is used, so that any implementation may be handed in. */
 export type Fetch = (
@@ -8,10 +9,10 @@ export type Fetch = (
   init: {
     method: string
     headers: Record<string, string>
-    body?: string
-    signal?: AbortSignal
+    body?: string | undefined
+    signal?: AbortSignal | undefined
     cache: 'no-store'
-    keepalive?: boolean
+    keepalive?: boolean | undefined
   },
 ) => Promise<FetchResponse>
 
@@ -28,66 +29,59 @@ export interface FetchResponse {
 export const framesHeader = 'everwire-frames'
 
 export interface ExchangeOptions {
-  fetch: Fetch
-  url: string
-  method: 'GET' | 'POST'
-  headers: Readonly<Record<string, string>>
-  /** Frames to send: in the body of a POST, in a header of a GET. */
-  frames: readonly EncodedFrame[]
+  /** @default 'POST' */
+  method?: 'GET' | 'POST'
   signal?: AbortSignal
-  maxBytes?: number
   keepalive?: boolean
 }
 
 /**
- * Sends frames in one HTTP request and reads those of its answer as they come. Resolves when the answer ends.
- * Rejects with an EverwireError: `link-lost` when the way failed or something that is not Everwire answered, or what a
- * frame that cannot be read is.
+ * Sends frames in one HTTP request, in the body of a POST or in a header of a GET, and reads those of its answer as
+ * they come. Resolves when the answer ends. Rejects with an EverwireError: `link-lost` when the way failed or something
+ * that is not Everwire answered, or what a frame that cannot be read is.
  */
 export async function exchangeFrames(
-  { fetch, url, method, headers, frames, signal, maxBytes, keepalive }: ExchangeOptions,
+  { fetch, url, headers }: Pick<ClientHandshake, 'fetch' | 'url' | 'headers'>,
+  path: string,
+  frames: readonly EncodedFrame[],
   onFrame: (frame: Frame) => void,
+  { method = 'POST', signal, keepalive }: ExchangeOptions = {},
 ): Promise<void> {
-  const isPost = method === 'POST'
-  let response: FetchResponse
-  try {
-    response = await fetch(url, {
-      method,
-      headers: {
-        ...headers,
-        accept: eventStreamType,
-        ...(isPost ? { 'content-type': eventStreamType } : { [framesHeader]: asciiJson(frames) }),
-      },
-      cache: 'no-store',
-      ...(isPost ? { body: encodeEvents(frames) } : {}),
-      ...(signal ? { signal } : {}),
-      ...(keepalive ? { keepalive } : {}),
-    })
-  } catch (cause) {
+  const lost = (cause: unknown) => {
     throw new EverwireError('link-lost', 'the request failed', { cause })
   }
-  if (!response.headers.get('content-type')?.startsWith(eventStreamType)) throw foreign(response)
-  const parser = createEventStreamParser(onFrame, maxBytes === undefined ? {} : { maxBytes })
+  const isPost = method === 'POST'
+  const response = await fetch(`${url}/${path}`, {
+    method,
+    headers: {
+      ...headers,
+      accept: eventStreamType,
+      ...(isPost ? { 'content-type': eventStreamType } : { [framesHeader]: asciiJson(frames) }),
+    },
+    cache: 'no-store',
+    body: isPost ? encodeEvents(frames) : undefined,
+    signal,
+    keepalive,
+  }).catch(lost)
+  const of = (name: string) => response.headers.get(name)
+  // Something else on the way answered; a rate limit's wish to be left alone is heard.
+  if (!of('content-type')?.startsWith(eventStreamType))
+    throw new EverwireError(
+      response.status === 429 ? 'rate-limited' : 'link-lost',
+      `HTTP ${response.status}`,
+      {
+        retryAfterMs: Number(of('retry-after')) * 1_000 || undefined,
+      },
+    )
+  const parser = createEventStreamParser(onFrame)
   if (!response.body) return parser.push(await response.text())
   const reader = response.body.getReader()
   const decoder = new TextDecoder()
   for (;;) {
-    const { done, value } = await reader.read().catch((cause: unknown) => {
-      throw new EverwireError('link-lost', 'the answer broke off', { cause })
-    })
+    const { done, value } = await reader.read().catch(lost)
     if (done) return
     parser.push(decoder.decode(value, { stream: true }))
   }
-}
-
-/** Something else on the way answered; a rate limit's wish to be left alone is heard. */
-function foreign({ status, headers }: FetchResponse): EverwireError {
-  const seconds = Number(headers.get('retry-after') ?? Number.NaN)
-  return new EverwireError(
-    status === 429 ? 'rate-limited' : 'link-lost',
-    `HTTP ${status}, and not from Everwire`,
-    seconds > 0 ? { retryAfterMs: seconds * 1_000 } : {},
-  )
 }
 
 /** Header values are Latin-1 at best, so everything beyond ASCII is escaped. */

@@ -1,6 +1,5 @@
 import type { Welcome } from './attach.js'
-import type { ErrorCode } from './codes.js'
-import { EverwireError } from './errors.js'
+import { codeOf, type EverwireError } from './errors.js'
 import type { Frame } from './frame.js'
 import type { Link, LinkHandler } from './link.js'
 import type { ClientHandshake } from './transport.js'
@@ -17,22 +16,20 @@ export function createHttpLink(
   readDown: ReadDown,
 ): Link {
   const controller = new AbortController()
-  let over = false
+  const { signal } = controller
   let started = false
-  const finish = (code: ErrorCode, reason?: string, retryAfterMs?: number) => {
-    if (over) return
-    over = true
+  const close: LinkHandler['closed'] = (code, ...why) => {
+    if (signal.aborted) return
     uplink.stop()
     controller.abort()
-    handler.closed(code, reason, retryAfterMs)
+    handler.closed(code, ...why)
   }
   const fail = (error: unknown) => {
-    const { code, message, retryAfterMs } =
-      error instanceof EverwireError ? error : new EverwireError('internal', String(error))
-    finish(code, message, retryAfterMs)
+    const { message, retryAfterMs } = error as EverwireError
+    close(codeOf(error), message, retryAfterMs)
   }
   const receive = (frame: Frame) => {
-    if (over) return
+    if (signal.aborted) return
     const [kind, fields] = frame.header as [string, Welcome]
     if (kind === 'welcome' && !started) {
       started = true
@@ -41,14 +38,14 @@ export function createHttpLink(
     handler.receive(frame)
   }
   const uplink = createUplink(handshake, receive, fail)
-  readDown(controller.signal, receive).then(() => finish('link-lost', 'it ended'), fail)
+  readDown(signal, receive).then(() => close('link-lost', 'it ended'), fail)
   return {
     transport,
     bufferedBytes: 0,
     send(frames) {
-      if (!over) uplink.send(frames)
+      uplink.send(frames)
       return true
     },
-    close: finish,
+    close,
   }
 }

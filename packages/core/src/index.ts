@@ -29,7 +29,7 @@ export { fromBase64, fromUtf8, randomBase32, toBase64, utf8, utf8Length } from '
 export { isChannelName, maxChannelBytes, ownChannel } from './channel-name.js'
 export { assertChannelName, channelNameFault } from './channel-name-fault.js'
 export { systemClock, type Cancel, type Clock } from './clock.js'
-export { decode, frameBytes, frameText, parseFrame, parseHeader, type ParseOptions } from './codec.js'
+export { decode, frameBytes, frameText, readFrame } from './codec.js'
 export { codeInfo, codes, type ErrorCode, type Recovery } from './codes.js'
 export {
   defineContract,
@@ -70,13 +70,11 @@ export {
   encodeEvent,
   encodeEvents,
   eventStreamType,
-  parseEvents,
   type EventStreamParser,
 } from './event-stream.js'
 export {
   encodeFrame,
   frameCount,
-  headerFits,
   isForeignKind,
   isSessionKind,
   linkKinds,
@@ -85,6 +83,7 @@ export {
   type Frame,
   type Payload,
 } from './frame.js'
+export { parseEvents, parseFrame, parseHeader, type ParseOptions } from './frame-check.js'
 export { createHeartbeat, type Heartbeat, type HeartbeatOptions } from './heartbeat.js'
 export {
   exchangeFrames,
@@ -113,8 +112,8 @@ export {
   createSession,
   type LinkNumbers,
   type Session,
-  type SessionBase,
-  type SessionGround,
+  type SessionEnd,
+  type SessionNumbers,
   type SessionHandler,
   type SessionOptions,
 } from './session.js'

@@ -37,51 +37,68 @@ export interface Outbox {
 
 const voidFrame = /* @__PURE__ */ encodeFrame(['void', 1])
 
-export function createOutbox(limits: OutboxLimits, base = 1, keeper?: OutboxKeeper): Outbox {
-  const frames: EncodedFrame[] = []
-  const release = (frame: EncodedFrame) => {
-    outbox.bytes -= frame.bytes
-    if (frame !== voidFrame) keeper?.remove(frame)
+class FrameOutbox implements Outbox {
+  base: number
+  sent: number
+  bytes = 0
+  readonly #frames: EncodedFrame[] = []
+  readonly #limits: OutboxLimits
+  readonly #keeper: OutboxKeeper | undefined
+
+  constructor(limits: OutboxLimits, base: number, keeper: OutboxKeeper | undefined) {
+    this.#limits = limits
+    this.#keeper = keeper
+    this.base = base
+    this.sent = base - 1
   }
-  // Not closed over: a node has many of these, and objects of one shape are small and quick, accessors of each are not.
-  const outbox = {
-    base,
-    sent: base - 1,
-    bytes: 0,
-    fits: (bytes: number) =>
-      frames.length === 0 || (frames.length < limits.frames && outbox.bytes + bytes <= limits.bytes),
-    push(frame: EncodedFrame) {
-      frames.push(frame)
-      outbox.bytes += frame.bytes
-      const number = ++outbox.sent
-      // Last, because it may end sessions, this one too.
-      keeper?.add(frame)
-      return number
-    },
-    drop(number: number) {
-      while (outbox.base <= number && frames.length > 0) {
-        outbox.base++
-        release(frames.shift()!)
-      }
-    },
-    slice(number: number, maxFrames = Infinity, maxBytes = Infinity) {
-      const start = number - outbox.base
-      let end = start
-      for (let bytes = 0; end < frames.length && end - start < maxFrames; end++) {
-        bytes += frames[end]!.bytes
-        if (end > start && bytes > maxBytes) break
-      }
-      return frames.slice(start, end)
-    },
-    erase(number: number) {
-      const index = number - outbox.base
-      const frame = frames[index]
-      if (!frame) return false
-      release(frame)
-      frames[index] = voidFrame
-      outbox.bytes += voidFrame.bytes
-      return true
-    },
+
+  fits(bytes: number): boolean {
+    const { length } = this.#frames
+    return !length || (length < this.#limits.frames && this.bytes + bytes <= this.#limits.bytes)
   }
-  return outbox
+
+  push(frame: EncodedFrame): number {
+    this.#frames.push(frame)
+    this.bytes += frame.bytes
+    const number = ++this.sent
+    // Last, because it may end sessions, this one too.
+    this.#keeper?.add(frame)
+    return number
+  }
+
+  drop(number: number): void {
+    while (this.base <= number && this.#frames.length > 0) {
+      this.base++
+      this.#release(this.#frames.shift()!)
+    }
+  }
+
+  slice(number: number, maxFrames = Infinity, maxBytes = Infinity): EncodedFrame[] {
+    const frames = this.#frames
+    const start = number - this.base
+    let end = start
+    for (let bytes = 0; end < frames.length && end - start < maxFrames; end++) {
+      bytes += frames[end]!.bytes
+      if (end > start && bytes > maxBytes) break
+    }
+    return frames.slice(start, end)
+  }
+
+  erase(number: number): boolean {
+    const index = number - this.base
+    const frame = this.#frames[index]
+    if (!frame) return false
+    this.#release(frame)
+    this.#frames[index] = voidFrame
+    this.bytes += voidFrame.bytes
+    return true
+  }
+
+  #release(frame: EncodedFrame) {
+    this.bytes -= frame.bytes
+    if (frame !== voidFrame) this.#keeper?.remove(frame)
+  }
 }
+
+export const createOutbox = (limits: OutboxLimits, base = 1, keeper?: OutboxKeeper): Outbox =>
+  new FrameOutbox(limits, base, keeper)

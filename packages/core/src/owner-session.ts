@@ -1,7 +1,8 @@
+import type { ErrorCode } from './codes.js'
 import { isSessionKind, frameCount, type EncodedFrame, type Frame } from './frame.js'
 import * as defaults from './limits.js'
 import { createOutbox, type Outbox, type OutboxKeeper } from './outbox.js'
-import { createSession, type Session, type SessionHandler, type SessionOptions } from './session.js'
+import { SessionEnd, type Session, type SessionHandler, type SessionOptions } from './session.js'
 
 export interface OwnerSessionOptions extends SessionOptions {
   /** What this outbox and others may keep together. @default no bound */
@@ -45,6 +46,60 @@ export interface OwnerSession extends Session {
   handOver(): SessionState
 }
 
+class OwnerSessionEnd extends SessionEnd implements OwnerSession {
+  protected override makeRoom(bytes: number): boolean {
+    const { outbox } = this
+    while (!outbox.fits(bytes)) {
+      // What the link at hand has yet to bring must stay; without a link, what no link ever took.
+      if (outbox.base > (this.link ? this.writtenHere : this.written)) {
+        this.end('slow-consumer', `${outbox.sent - outbox.base + 1} frames wait to be written`)
+        return false
+      }
+      outbox.drop(outbox.base)
+    }
+    return true
+  }
+
+  protected override finish(code: ErrorCode, reason: string): void {
+    super.finish(code, reason)
+    this.outbox.drop(this.outbox.sent)
+  }
+
+  unwritten(): number {
+    return this.outbox.sent - this.writtenHere
+  }
+
+  apply(first: number, frames: readonly Frame[]): number {
+    let number = first
+    if (!this.ended) this.handler.heard?.()
+    for (const frame of frames) {
+      if (this.ended) break
+      if (!isSessionKind(frame.header[0])) {
+        this.control(frame)
+        continue
+      }
+      if (number > this.received + 1) break
+      this.accept(frame, number)
+      number += frameCount(frame.header)
+    }
+    return this.received
+  }
+
+  eraseWhere(where: (frame: EncodedFrame) => boolean): void {
+    const { base } = this.outbox
+    this.outbox.slice(base).forEach((frame, index) => where(frame) && this.outbox.erase(base + index))
+  }
+
+  handOver(): SessionState {
+    const { received, acked, written, outbox } = this
+    const { base } = outbox
+    const frames = outbox.slice(base)
+    this.leave()
+    outbox.drop(outbox.sent)
+    return { received, acked, base, written, frames }
+  }
+}
+
 /** @param state of this end where it was before, which has handed it over */
 export function createOwnerSession(
   options: OwnerSessionOptions,
@@ -54,58 +109,5 @@ export function createOwnerSession(
   const { outboxFrames = defaults.outboxFrames, outboxBytes = defaults.outboxBytes, budget } = options
   const outbox = createOutbox({ frames: outboxFrames, bytes: outboxBytes }, state?.base, budget)
   for (const frame of state?.frames ?? []) outbox.push(frame)
-  const { received, written, acked } = state ?? {}
-
-  const makeRoom = (bytes: number) => {
-    while (!outbox.fits(bytes)) {
-      // What the link at hand has yet to bring must stay; without a link, what no link ever took.
-      if (outbox.base > (session.link ? session.writtenHere : session.written)) {
-        session.end('slow-consumer', `${outbox.sent - outbox.base + 1} frames wait to be written`)
-        return false
-      }
-      outbox.drop(outbox.base)
-    }
-    return true
-  }
-  const ended: SessionHandler['ended'] = (code, reason) => {
-    handler.ended(code, reason)
-    outbox.drop(outbox.sent)
-  }
-  const session = createSession(
-    options,
-    { ...handler, ended },
-    { outbox, makeRoom, received, written, acked },
-  )
-
-  return Object.assign(session, {
-    outbox,
-    unwritten: () => outbox.sent - session.writtenHere,
-    apply(first: number, frames: readonly Frame[]) {
-      let number = first
-      if (!session.ended) handler.heard?.()
-      for (const frame of frames) {
-        if (session.ended) break
-        if (!isSessionKind(frame.header[0])) {
-          session.control(frame)
-          continue
-        }
-        if (number > session.received + 1) break
-        session.accept(frame, number)
-        number += frameCount(frame.header)
-      }
-      return session.received
-    },
-    eraseWhere(where: (frame: EncodedFrame) => boolean) {
-      const { base } = outbox
-      outbox.slice(base).forEach((frame, index) => where(frame) && outbox.erase(base + index))
-    },
-    handOver(): SessionState {
-      const { received, acked, written } = session
-      const { base } = outbox
-      const frames = outbox.slice(base)
-      session.leave()
-      outbox.drop(outbox.sent)
-      return { received, acked, base, written, frames }
-    },
-  })
+  return new OwnerSessionEnd(options, handler, outbox, state)
 }

@@ -78,215 +78,228 @@ export interface Session {
   end(code: ErrorCode, reason?: string): void
 }
 
-/** What the end that owns a session builds on; see owner-session.ts. */
-export interface SessionBase extends Session {
-  /** Number of the newest frame that the link at hand took. */
-  readonly writtenHere: number
-  /** A session frame came with this number. */
-  accept(frame: Frame, number: number): void
-  /** A link frame came. */
-  control(frame: Frame): void
-  /** Has ended, and tells nobody. @returns the link at hand */
-  leave(): Link | undefined
+/** Where one end stands. */
+export interface SessionNumbers {
+  readonly received: number
+  readonly written: number
+  readonly acked: number
 }
-
-/** Where one end stands at first, and how it makes room. */
-export interface SessionGround {
-  outbox?: Outbox
-  received?: number | undefined
-  written?: number | undefined
-  acked?: number | undefined
-  /** The outbox is too full for so many bytes more. @returns false when the session had to end */
-  makeRoom?: (bytes: number) => boolean
-}
-
-type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
 const maxCodeLength = 100
 const batchFrames = 100
 const batchBytes = 65_536
 
-const refuse = (): never => {
-  throw new EverwireError('queue-full')
-}
-
-/** The client's end of a session; the server's is `createOwnerSession`. */
-export function createSession(
-  {
-    outboxFrames = defaults.outboxFrames,
-    outboxBytes = defaults.outboxBytes,
-    ackFrames = defaults.outboxFrames / 4,
-    ackBytes = defaults.outboxBytes / 4,
-    schedule = queueMicrotask,
-  }: SessionOptions,
-  handler: SessionHandler,
-  {
-    outbox = createOutbox({ frames: outboxFrames, bytes: outboxBytes }),
-    received = 0,
-    written = 0,
-    acked = 0,
-    makeRoom = refuse,
-  }: SessionGround = {},
-): SessionBase {
-  let confirmed = received
-  let unconfirmedBytes = 0
+/** One end of a session, on either side: what an end does about a full outbox is its own affair. */
+export class SessionEnd implements Session {
+  received: number
+  sent: number
+  written: number
+  /** Number of the newest frame that the link at hand took. */
+  writtenHere = 0
+  acked: number
+  link: Link | undefined = undefined
+  ended = false
+  readonly outbox: Outbox
+  protected readonly handler: SessionHandler
+  readonly #options: SessionOptions
+  #confirmed: number
+  #unconfirmedBytes = 0
   /** Number of the next session frame on the link. */
-  let next = 1
-  let blocked = false
-  let owesPong = false
-  let scheduled = false
+  #next = 1
+  #blocked = false
+  #owesPong = false
+  #scheduled = false
 
-  const say = (...header: Frame['header']) => session.link?.send([encodeFrame(header)])
-
-  /** Nothing follows on a link that takes no more. It may close, and another be bound, while it is written to. */
-  const put = (link: Link, frames: EncodedFrame[]) => {
-    if (!link.send(frames) && session.link === link) blocked = true
+  constructor(
+    options: SessionOptions,
+    handler: SessionHandler,
+    outbox: Outbox = createOutbox({
+      frames: options.outboxFrames ?? defaults.outboxFrames,
+      bytes: options.outboxBytes ?? defaults.outboxBytes,
+    }),
+    { received = 0, written = 0, acked = 0 }: Partial<SessionNumbers> = {},
+  ) {
+    this.#options = options
+    this.handler = handler
+    this.outbox = outbox
+    this.sent = outbox.sent
+    this.received = this.#confirmed = received
+    this.written = written
+    this.acked = acked
   }
 
-  const finish = (code: ErrorCode, reason: string) => {
-    try {
-      session.leave()?.close(code, reason)
-    } finally {
-      handler.ended(code, reason)
+  /** The outbox is too full for so many bytes more. @returns false when the session had to end */
+  protected makeRoom(_bytes: number): boolean {
+    throw new EverwireError('queue-full')
+  }
+
+  send(frame: EncodedFrame): number {
+    const { outbox } = this
+    if (this.ended) throw new EverwireError('closed')
+    // What only waits for the end of this turn shows nothing about the other end.
+    if (!outbox.fits(frame.bytes)) this.#write()
+    if (!outbox.fits(frame.bytes) && !this.makeRoom(frame.bytes)) return outbox.sent
+    this.sent = outbox.push(frame)
+    if (!this.#scheduled && this.link && !this.#blocked) {
+      this.#scheduled = true
+      const { schedule = queueMicrotask } = this.#options
+      schedule(() => this.#write())
     }
+    return this.sent
+  }
+
+  withdraw(number: number): boolean {
+    return number > this.written && this.outbox.erase(number)
+  }
+
+  bind(link: Link, { receiveFrom, sendFrom }: LinkNumbers): void {
+    if (this.ended) return link.close('closed')
+    this.link = link
+    this.#next = receiveFrom
+    this.writtenHere = sendFrom - 1
+    this.#resume()
+  }
+
+  renumber(link: Link, receiveFrom: number): void {
+    if (this.link === link) this.#next = receiveFrom
+  }
+
+  unbind(link: Link): void {
+    if (this.link === link) this.link = undefined
+  }
+
+  drained(link: Link): void {
+    if (this.link === link) this.#resume()
+  }
+
+  receive(link: Link, frame: Frame): void {
+    if (this.ended || this.link !== link) return
+    const { header } = frame
+    this.handler.heard?.(header[0])
+    const number = this.#next
+    if (isSessionKind(header[0])) {
+      this.#next += frameCount(header)
+      return this.accept(frame, number)
+    }
+    // Everything written before a ping came before it: a different count is a fault that must not stay hidden.
+    if (header[0] === 'ping' && header[1] !== number - 1) return this.#miscounted(number - 1, header[1])
+    this.control(frame)
+  }
+
+  /** A session frame came with this number. */
+  accept(frame: Frame, number: number): void {
+    const last = number + frameCount(frame.header) - 1
+    if (last <= this.received) return
+    if (number > this.received + 1) return this.#miscounted(number, this.received + 1)
+    this.received = last
+    if (frame.header[0] !== 'void') this.handler.frame(frame, number)
+    this.#unconfirmedBytes += frame.data?.length ?? 0
+    const { ackFrames = defaults.outboxFrames / 4, ackBytes = defaults.outboxBytes / 4 } = this.#options
+    if (this.received - this.#confirmed >= ackFrames || this.#unconfirmedBytes >= ackBytes)
+      this.link?.send([this.#confirmation('seen')])
+  }
+
+  /** A link frame came. */
+  control({ header: [kind, field, reason] }: Frame): void {
+    if (kind === 'close')
+      this.finish(
+        // Whatever the other end calls it must not reach logs and close frames at any length.
+        (field as string).length <= maxCodeLength ? (field as ErrorCode) : 'closed',
+        (reason ?? '') as string,
+      )
+    if (kind === 'ping') this.#pong()
+    if (kind === 'pong' || kind === 'seen') this.acknowledge(field as number)
+  }
+
+  acknowledge(number: number): void {
+    if (this.ended || number <= this.acked) return
+    if (number > this.written) return this.#miscounted(number, this.written)
+    this.acked = number
+    this.outbox.drop(number)
+    this.handler.acknowledged?.(number)
+  }
+
+  ping(): void {
+    this.#write()
+    this.#say('ping', this.writtenHere)
+  }
+
+  end(code: ErrorCode, reason = ''): void {
+    if (this.ended) return
+    this.#say('close', code, reason)
+    this.finish(code, reason)
+  }
+
+  /** Has ended, and tells nobody. @returns the link at hand */
+  leave(): Link | undefined {
+    const { link } = this
+    this.ended = true
+    this.link = undefined
+    return link
+  }
+
+  #say(...header: Frame['header']) {
+    this.link?.send([encodeFrame(header)])
+  }
+
+  /** Nothing follows on a link that takes no more. It may close, and another be bound, while it is written to. */
+  #put(link: Link, frames: EncodedFrame[]) {
+    if (!link.send(frames) && this.link === link) this.#blocked = true
+  }
+
+  protected finish(code: ErrorCode, reason: string): void {
+    try {
+      this.leave()?.close(code, reason)
+    } finally {
+      this.handler.ended(code, reason)
+    }
+  }
+
+  #miscounted(here: number, there: unknown) {
+    this.end('numbering', `${here} where ${String(there)} was due`)
   }
 
   /** Confirms what was received. */
-  const confirmation = (kind: string) => {
-    confirmed = session.received
-    unconfirmedBytes = 0
-    return encodeFrame([kind, confirmed])
+  #confirmation(kind: string) {
+    this.#confirmed = this.received
+    this.#unconfirmedBytes = 0
+    return encodeFrame([kind, this.received])
   }
 
-  const pong = () => {
+  #pong() {
     // Between two polls there is no link, and one that is blocked must not be filled by asking: it comes later.
-    owesPong = !session.link || blocked
-    if (!owesPong) put(session.link!, [confirmation('pong')])
+    this.#owesPong = !this.link || this.#blocked
+    if (!this.#owesPong) this.#put(this.link!, [this.#confirmation('pong')])
   }
 
-  const write = () => {
-    scheduled = false
+  #write() {
+    const { outbox } = this
+    this.#scheduled = false
     for (;;) {
-      const { link } = session
-      if (!link || blocked || session.writtenHere >= outbox.sent) return
+      const { link } = this
+      if (!link || this.#blocked || this.writtenHere >= outbox.sent) return
       // Confirmed over another way while this link was still to replay it: the numbers must be filled all the same.
-      const known = Math.max(0, outbox.base - 1 - session.writtenHere)
+      const known = Math.max(0, outbox.base - 1 - this.writtenHere)
       const frames =
         known > 0
           ? [encodeFrame(['void', known])]
-          : outbox.slice(session.writtenHere + 1, batchFrames, batchBytes)
-      session.writtenHere += known || frames.length
-      session.written = Math.max(session.written, session.writtenHere)
+          : outbox.slice(this.writtenHere + 1, batchFrames, batchBytes)
+      this.writtenHere += known || frames.length
+      this.written = Math.max(this.written, this.writtenHere)
       // With the batch: where each poll finds another one waiting, a pong after it would never get its turn.
-      const more = owesPong ? [confirmation('pong')] : []
-      owesPong = false
-      put(link, [...frames, ...more])
+      const more = this.#owesPong ? [this.#confirmation('pong')] : []
+      this.#owesPong = false
+      this.#put(link, [...frames, ...more])
     }
   }
 
-  const resume = () => {
-    blocked = false
-    write()
-    if (owesPong) pong()
+  #resume() {
+    this.#blocked = false
+    this.#write()
+    if (this.#owesPong) this.#pong()
   }
-
-  // What all may read stands here as it is, not behind accessors: those would give each session a shape of its own.
-  const session: Writable<SessionBase> = {
-    received,
-    sent: outbox.sent,
-    written,
-    writtenHere: 0,
-    acked,
-    link: undefined,
-    ended: false,
-
-    send(frame) {
-      if (session.ended) throw new EverwireError('closed')
-      // What only waits for the end of this turn shows nothing about the other end.
-      if (!outbox.fits(frame.bytes)) write()
-      if (!outbox.fits(frame.bytes) && !makeRoom(frame.bytes)) return outbox.sent
-      session.sent = outbox.push(frame)
-      if (!scheduled && session.link && !blocked) {
-        scheduled = true
-        schedule(write)
-      }
-      return session.sent
-    },
-    withdraw: (number) => number > session.written && outbox.erase(number),
-    bind(link, { receiveFrom, sendFrom }) {
-      if (session.ended) return link.close('closed')
-      session.link = link
-      next = receiveFrom
-      session.writtenHere = sendFrom - 1
-      resume()
-    },
-    renumber(link, receiveFrom) {
-      if (session.link === link) next = receiveFrom
-    },
-    unbind(link) {
-      if (session.link === link) session.link = undefined
-    },
-    drained(link) {
-      if (session.link === link) resume()
-    },
-    receive(link, frame) {
-      if (session.ended || session.link !== link) return
-      const { header } = frame
-      handler.heard?.(header[0])
-      const number = next
-      if (isSessionKind(header[0])) {
-        next += frameCount(header)
-        return session.accept(frame, number)
-      }
-      // Everything written before a ping came before it: a different count is a fault that must not stay hidden.
-      if (header[0] === 'ping' && header[1] !== number - 1)
-        return session.end('numbering', `${number - 1} came of ${String(header[1])}`)
-      session.control(frame)
-    },
-    accept(frame, number) {
-      const last = number + frameCount(frame.header) - 1
-      if (last <= session.received) return
-      if (number > session.received + 1)
-        return session.end('numbering', `${number} came after ${session.received}`)
-      session.received = last
-      if (frame.header[0] !== 'void') handler.frame(frame, number)
-      unconfirmedBytes += frame.data?.length ?? 0
-      if (session.received - confirmed >= ackFrames || unconfirmedBytes >= ackBytes)
-        session.link?.send([confirmation('seen')])
-    },
-    control({ header: [kind, field, reason] }) {
-      if (kind === 'close')
-        finish(
-          // Whatever the other end calls it must not reach logs and close frames at any length.
-          (field as string).length <= maxCodeLength ? (field as ErrorCode) : 'closed',
-          (reason ?? '') as string,
-        )
-      if (kind === 'ping') pong()
-      if (kind === 'pong' || kind === 'seen') session.acknowledge(field as number)
-    },
-    acknowledge(number) {
-      if (session.ended || number <= session.acked) return
-      if (number > session.written)
-        return session.end('numbering', `${number} confirmed of ${session.written}`)
-      session.acked = number
-      outbox.drop(number)
-      handler.acknowledged?.(number)
-    },
-    ping() {
-      write()
-      say('ping', session.writtenHere)
-    },
-    end(code, reason = '') {
-      if (session.ended) return
-      say('close', code, reason)
-      finish(code, reason)
-    },
-    leave() {
-      const { link } = session
-      session.ended = true
-      session.link = undefined
-      return link
-    },
-  }
-  return session
 }
+
+/** The client's end of a session; the server's is `createOwnerSession`. */
+export const createSession = (options: SessionOptions, handler: SessionHandler): SessionEnd =>
+  new SessionEnd(options, handler)

@@ -1,6 +1,6 @@
 import { EverwireError } from './errors.js'
 import { encodeFrame, frameCount, isSessionKind, type EncodedFrame, type Frame } from './frame.js'
-import { parseHeader } from './codec.js'
+import { readHeader } from './codec.js'
 import { exchangeFrames } from './http-frames.js'
 import { refusal } from './refusal.js'
 import type { ClientHandshake } from './transport.js'
@@ -9,6 +9,8 @@ import type { ClientHandshake } from './transport.js'
 const maxFrames = 100
 /** Most bytes in one request, unless a single frame has more. */
 const maxBytes = 262_144
+
+const isGoodBye = ({ kind }: EncodedFrame) => kind === 'close'
 
 /**
  * The way up of the one-way transports: requests one after the other, each with what has gathered meanwhile. Frames
@@ -24,7 +26,7 @@ export interface Uplink {
 
 /** @param failed the way up does not work; called once, after the frame that says why, if the server said so */
 export function createUplink(
-  { fetch, url, headers, session, applied }: ClientHandshake,
+  handshake: ClientHandshake,
   receive: (frame: Frame) => void,
   failed: (error: unknown) => void,
 ): Uplink {
@@ -37,13 +39,8 @@ export function createUplink(
 
   const take = (): EncodedFrame[] => {
     let bytes = 0
-    let count = 0
-    while (count < queue.length && count < maxFrames) {
-      bytes += queue[count]!.bytes
-      if (count > 0 && bytes > maxBytes) break
-      count++
-    }
-    return queue.splice(0, count)
+    const end = queue.findIndex((frame, i) => (bytes += frame.bytes) > maxBytes && i > 0)
+    return queue.splice(0, end < 0 ? maxFrames : Math.min(end, maxFrames))
   }
 
   const pump = async () => {
@@ -51,37 +48,31 @@ export function createUplink(
     busy = true
     // What one turn of the event loop sends goes together.
     await Promise.resolve()
-    while (queue.length > 0) {
+    while (queue.length) {
       const batch = take()
-      if (!stopped) id = session() ?? id
+      if (!stopped) id = handshake.session() ?? id
       const head = encodeFrame(['uplink', { session: id, first: next }])
-      for (const frame of batch)
-        if (isSessionKind(frame.kind)) next += frame.kind === 'void' ? frameCount(parseHeader(frame.head)) : 1
+      for (const { kind, head } of batch) if (isSessionKind(kind)) next += frameCount(readHeader(head))
       let answer = 0
       await exchangeFrames(
-        {
-          fetch,
-          url: `${url}/uplink`,
-          method: 'POST',
-          headers,
-          frames: [head, ...batch],
-          // The last word of a page that is being left should still arrive.
-          keepalive: batch.some(({ kind }) => kind === 'close'),
-        },
+        handshake,
+        'uplink',
+        [head, ...batch],
         (frame) => {
-          if (frame.header[0] === 'refuse') {
+          const [kind, number] = frame.header
+          if (kind === 'refuse') {
             if (!stopped) receive(frame)
             throw refusal(frame)
           }
-          if (frame.header[0] === 'seen') answer = frame.header[1] as number
+          if (kind === 'seen') answer = number as number
         },
+        // The last word of a page that is being left should still arrive.
+        { keepalive: batch.some(isGoodBye) },
       )
       // Nobody listens any more; but a good-bye must not be lost behind the request that was under way.
-      if (stopped) queue = queue.filter(({ kind }) => kind === 'close')
-      else {
-        if (answer < next - 1) throw new EverwireError('link-lost', `${answer} of ${next - 1} applied`)
-        applied(answer)
-      }
+      if (stopped) queue = queue.filter(isGoodBye)
+      else if (answer < next - 1) throw new EverwireError('link-lost', `${answer} of ${next - 1} applied`)
+      else handshake.applied(answer)
     }
     busy = false
   }
@@ -89,7 +80,7 @@ export function createUplink(
   return {
     start(first) {
       next = first
-      id = session() ?? id
+      id = handshake.session() ?? id
     },
     send(frames) {
       if (stopped) return

@@ -5,7 +5,6 @@ import type * as attachModule from '../src/attach.js'
 import { decode } from '../src/codec.js'
 import { encodeFrame, isSessionKind, type EncodedFrame, type Frame } from '../src/frame.js'
 import type { Link } from '../src/link.js'
-import type * as outboxModule from '../src/outbox.js'
 import type { Outbox } from '../src/outbox.js'
 import type * as ownerModule from '../src/owner-session.js'
 import type * as sessionModule from '../src/session.js'
@@ -20,7 +19,6 @@ import type { Session } from '../src/session.js'
 
 /** The code under test; mutants hand in a broken one. */
 export interface Core {
-  createOutbox: typeof outboxModule.createOutbox
   createOwnerSession: typeof ownerModule.createOwnerSession
   createSession: typeof sessionModule.createSession
   judgeAttach: typeof attachModule.judgeAttach
@@ -186,10 +184,7 @@ class LegalEnd extends Error {}
 /** Frames that wait or may be replayed. */
 const kept = ({ outbox }: { outbox: Outbox }) => outbox.sent - outbox.base + 1
 
-export function createWorld(
-  { createOutbox, createOwnerSession, createSession, judgeAttach }: Core,
-  config: Config,
-) {
+export function createWorld({ createOwnerSession, createSession, judgeAttach }: Core, config: Config) {
   const tasks: (() => void)[] = []
   const later = (run: () => void) => void tasks.push(run)
   const attempts: Attempt[] = []
@@ -230,14 +225,12 @@ export function createWorld(
     assert.fail(`the ${who}'s session ended: ${code} ${reason}`)
   }
   const owner = createOwnerSession({ ...config, schedule: later }, { frame: hear(up), ended: ended('owner') })
-  const outbox = createOutbox({ frames: config.outboxFrames, bytes: config.outboxBytes })
   const clientBase = createSession(
     { ...config, schedule: later },
     { frame: hear(down), ended: ended('client') },
-    { outbox },
   )
+  const { outbox } = clientBase
   const client = Object.assign(clientBase, {
-    outbox,
     unwritten: () => outbox.sent - clientBase.writtenHere,
   })
 

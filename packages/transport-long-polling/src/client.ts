@@ -3,12 +3,7 @@ import {
   createHttpLink,
   EverwireError,
   exchangeFrames,
-  type ClientHandshake,
   type ClientTransport,
-  type EncodedFrame,
-  type Frame,
-  type Link,
-  type LinkHandler,
 } from '@everwire/core'
 
 export interface LongPollingClientOptions {
@@ -22,18 +17,7 @@ const maxHurried = 3
 
 /** The long polling transport: what is left when everything on the path holds streams back. */
 export function longPolling({ pollWaitMs = 25_000 }: LongPollingClientOptions = {}): ClientTransport {
-  const post = (
-    { fetch, url, headers }: ClientHandshake,
-    frames: readonly EncodedFrame[],
-    signal: AbortSignal,
-    onFrame: (frame: Frame) => void,
-  ) =>
-    exchangeFrames(
-      { fetch, url: `${url}/${name}`, method: 'POST', headers, frames, signal, maxBytes: Infinity },
-      onFrame,
-    )
-
-  const attach = (handshake: ClientHandshake, handler: LinkHandler): Link =>
+  const attach: ClientTransport['attach'] = (handshake, handler) =>
     createHttpLink(name, handshake, handler, async (signal, receive) => {
       const { clock } = handshake
       let refused = false
@@ -41,21 +25,26 @@ export function longPolling({ pollWaitMs = 25_000 }: LongPollingClientOptions = 
       let hurried = 0
       for (let poll = 0; !signal.aborted; poll++) {
         // The first is not held: its answer proves that the way works, whatever holds answers back until they end.
-        const waitMs = poll === 0 ? 0 : Math.ceil(Math.min(pollWaitMs, handshake.idleMs / 2))
+        const waitMs = poll && Math.ceil(Math.min(pollWaitMs, handshake.idleMs / 2))
         const asked = clock.now()
         let brought = false
-        await post(handshake, [handshake.attach({ poll, waitMs })], signal, (frame) => {
-          const [kind] = frame.header
-          if (kind === 'refuse') refused = true
-          if (kind === 'welcome') welcomed = true
-          else brought = true
-          receive(frame)
-        })
+        await exchangeFrames(
+          handshake,
+          name,
+          [handshake.attach({ poll, waitMs })],
+          (frame) => {
+            const [kind] = frame.header
+            if (kind === 'refuse') refused = true
+            if (kind === 'welcome') welcomed = true
+            else brought = true
+            receive(frame)
+          },
+          { signal },
+        )
         if (refused) return
-        if (!welcomed) throw new EverwireError('link-lost', 'the answer was empty')
         // Something on the way answers for the server; asking on would be a storm.
-        hurried = poll > 0 && !brought && clock.now() - asked < waitMs / 10 ? hurried + 1 : 0
-        if (hurried > maxHurried) throw new EverwireError('link-lost', 'polls are answered with nothing')
+        hurried = poll && !brought && clock.now() - asked < waitMs / 10 ? hurried + 1 : 0
+        if (!welcomed || hurried > maxHurried) throw new EverwireError('link-lost', 'answered with nothing')
       }
     })
 
@@ -66,8 +55,8 @@ export function longPolling({ pollWaitMs = 25_000 }: LongPollingClientOptions = 
     async probe(handshake, signal) {
       const { frames, hear } = createGreeting()
       let works = false
-      await post(handshake, frames, signal, (frame) => (works ||= hear(frame)))
-      if (!works) throw new EverwireError('link-lost', 'the hello was not answered')
+      await exchangeFrames(handshake, name, frames, (frame) => (works ||= hear(frame)), { signal })
+      if (!works) throw new EverwireError('link-lost', 'no hello')
       return { attach, close() {} }
     },
   }

@@ -3,12 +3,7 @@ import {
   createHttpLink,
   EverwireError,
   exchangeFrames,
-  type ClientHandshake,
   type ClientTransport,
-  type EncodedFrame,
-  type Frame,
-  type Link,
-  type LinkHandler,
 } from '@everwire/core'
 
 export interface SseClientOptions {
@@ -26,40 +21,26 @@ const name = 'sse'
 /** The Server-Sent Events transport, read by `fetch`, so that headers can be sent and a stream can be a POST. */
 export function sse({ method = 'auto', heldBackMs = 500 }: SseClientOptions = {}): ClientTransport {
   type Method = 'GET' | 'POST'
-  const now = (): Method => (method !== 'auto' ? method : transport.way === 'POST' ? 'POST' : 'GET')
-  const other = (): Method => (method !== 'auto' ? method : now() === 'POST' ? 'GET' : 'POST')
+  const methods: Method[] = method === 'auto' ? ['GET', 'POST'] : [method]
+  const now = () => methods.find((one) => one === transport.way) ?? methods[0]!
+  const other = () => methods.find((one) => one !== now())
 
-  const stream = (
-    { fetch, url, headers }: ClientHandshake,
-    method: Method,
-    frames: readonly EncodedFrame[],
-    signal: AbortSignal,
-    onFrame: (frame: Frame) => void,
-  ) =>
-    exchangeFrames(
-      { fetch, url: `${url}/${name}`, method, headers, frames, signal, maxBytes: Infinity },
-      onFrame,
-    )
-
-  const attach = (handshake: ClientHandshake, handler: LinkHandler): Link => {
-    let silent = true
-    return createHttpLink(
-      name,
-      handshake,
-      {
-        receive(frame) {
-          silent = false
-          handler.receive(frame)
+  const attach: ClientTransport['attach'] = (handshake, handler) =>
+    createHttpLink(name, handshake, handler, (signal, receive) => {
+      let isSilent = true
+      return exchangeFrames(
+        handshake,
+        name,
+        [handshake.attach()],
+        (frame) => {
+          isSilent = false
+          receive(frame)
         },
-        drained() {},
-        closed(code, reason, retryAfterMs) {
-          if (silent) transport.way = other()
-          handler.closed(code, reason, retryAfterMs)
-        },
-      },
-      (signal, receive) => stream(handshake, now(), [handshake.attach()], signal, receive),
-    )
-  }
+        { method: now(), signal },
+      ).finally(() => {
+        if (isSilent) transport.way = other() ?? now()
+      })
+    })
 
   const transport: ClientTransport = {
     name,
@@ -69,29 +50,38 @@ export function sse({ method = 'auto', heldBackMs = 500 }: SseClientOptions = {}
       new Promise((resolve, reject) => {
         const controller = new AbortController()
         let open = 0
-        let cancel = () => {}
         const close = () => {
-          cancel()
+          cancel?.()
           controller.abort()
         }
-        signal.addEventListener('abort', close)
-        const ask = (by: Method) => {
+        const ask = (method: Method) => {
           const { frames, hear } = createGreeting()
-          const failed = (error: unknown) => {
-            // While it is still asked the other way, that one decides.
-            if (--open === 0) reject(error)
-          }
           open++
-          stream(handshake, by, frames, controller.signal, (frame) => {
-            // It came while the stream was still open: nothing on the way holds it back.
-            if (!hear(frame)) return
-            transport.way = by
-            resolve({ attach, close })
-            close()
-          }).then(() => failed(new EverwireError('link-lost', 'the stream ended before the hello')), failed)
+          exchangeFrames(
+            handshake,
+            name,
+            frames,
+            (frame) => {
+              // It came while the stream was still open: nothing on the way holds it back.
+              if (!hear(frame)) return
+              transport.way = method
+              resolve({ attach, close })
+              close()
+            },
+            { method, signal: controller.signal },
+          )
+            .then(() => {
+              throw new EverwireError('link-lost', 'no hello')
+            })
+            .catch((error: EverwireError) => {
+              // While it is still asked the other way, that one decides.
+              if (!--open) reject(error)
+            })
         }
+        const second = other()
+        const cancel = second && handshake.clock.after(heldBackMs, () => ask(second))
+        signal.addEventListener('abort', close)
         if (signal.aborted) close()
-        else if (other() !== now()) cancel = handshake.clock.after(heldBackMs, () => ask(other()))
         ask(now())
       }),
   }

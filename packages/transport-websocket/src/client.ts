@@ -5,12 +5,10 @@ import {
   EverwireError,
   frameBytes,
   frameText,
-  parseFrame,
+  readFrame,
   type ClientHandshake,
   type ClientTransport,
   type EncodedFrame,
-  type ErrorCode,
-  type Frame,
   type Link,
   type LinkHandler,
 } from '@everwire/core'
@@ -42,13 +40,18 @@ export function webSocket(options: WebSocketClientOptions = {}): ClientTransport
     options.WebSocket ?? (globalThis as { WebSocket?: new (url: string) => WebSocketLike }).WebSocket
 
   /** A link, and how it is handed on to who attaches over it. */
-  const connect = ({ url }: ClientHandshake, first: () => readonly EncodedFrame[], handler: LinkHandler) => {
+  const connect = (
+    { url }: ClientHandshake,
+    first: () => readonly EncodedFrame[],
+    handler: LinkHandler,
+  ): [Link, hand: (to: LinkHandler) => void] => {
     const socket = new Socket!(`${url.replace(/^http/, 'ws')}/${name}`)
     let over = false
-    const finish = (code: ErrorCode, reason?: string) => {
+    const close: LinkHandler['closed'] = (code, ...why) => {
       if (over) return
       over = true
-      handler.closed(code, reason)
+      socket.close(4000, code)
+      handler.closed(code, ...why)
     }
     const link: Link = {
       transport: name,
@@ -62,52 +65,44 @@ export function webSocket(options: WebSocketClientOptions = {}): ClientTransport
             socket.send(frame.binary ? (frameBytes(frame) as Uint8Array<ArrayBuffer>) : frameText(frame))
         return true
       },
-      close(code, reason) {
-        if (!over) socket.close(4000, code)
-        finish(code, reason)
-      },
+      close,
     }
     socket.binaryType = 'arraybuffer'
     socket.onopen = () => link.send(first())
     socket.onmessage = ({ data }: { data: string | ArrayBuffer }) => {
-      if (over) return
       const binary = typeof data !== 'string'
-      let frame: Frame
       try {
-        frame = parseFrame(binary ? new Uint8Array(data) : data, { binary, maxBytes: Infinity })
+        if (!over) handler.receive(readFrame(binary ? new Uint8Array(data) : data, binary))
       } catch (error) {
-        return link.close(codeOf(error), 'a frame could not be read')
+        // A refusal of the probe, or a frame that makes no sense.
+        const { message, retryAfterMs } = error as EverwireError
+        close(codeOf(error), message, retryAfterMs)
       }
-      handler.receive(frame)
     }
     socket.onerror = () => {}
     socket.onclose = ({ code, reason }: { code: number; reason: string }) =>
-      finish(codeOfClose(code, reason), `closed with ${code}`)
-    return {
+      close(codeOfClose(code, reason), `closed with ${code}`)
+    return [
       link,
-      hand(to: LinkHandler) {
+      (to) => {
         handler = to
       },
-    }
+    ]
   }
 
   return {
     name,
     supported: () => Socket !== undefined,
 
-    attach: (handshake, handler) => connect(handshake, () => [handshake.attach()], handler).link,
+    attach: (handshake, handler) => connect(handshake, () => [handshake.attach()], handler)[0],
 
     probe: (handshake, signal) =>
       new Promise((resolve, reject) => {
         const { frames, hear } = createGreeting()
         let attached = false
-        const { link, hand } = connect(handshake, () => frames, {
+        const [link, hand] = connect(handshake, () => frames, {
           receive(frame) {
-            try {
-              if (!hear(frame)) return
-            } catch (error) {
-              return reject(error)
-            }
+            if (!hear(frame)) return
             resolve({
               attach(next, handler) {
                 attached = true
@@ -115,17 +110,17 @@ export function webSocket(options: WebSocketClientOptions = {}): ClientTransport
                 link.send([next.attach()])
                 return link
               },
-              close: abort,
+              close,
             })
           },
           drained() {},
-          closed: (code, reason) => reject(new EverwireError(code, reason)),
+          closed: (code, reason, retryAfterMs) => reject(new EverwireError(code, reason, { retryAfterMs })),
         })
-        const abort = () => {
-          if (!attached) link.close('link-lost', 'given up')
+        const close = () => {
+          if (!attached) link.close('link-lost')
         }
-        if (signal.aborted) abort()
-        signal.addEventListener('abort', abort)
+        signal.addEventListener('abort', close)
+        if (signal.aborted) close()
       }),
   }
 }
