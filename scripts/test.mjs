@@ -11,6 +11,7 @@ const checks = {
     turbo(['typecheck', '--concurrency=2', '--continue', '--output-logs=errors-only'], { quiet: true }),
   unused: () => pnpm(['run', 'check:unused'], { quiet: true }),
   packages: () => pnpm(['run', 'check:packages'], { quiet: true }),
+  sizes: () => pnpm(['run', 'check:sizes'], { quiet: true }),
 }
 
 // "min" prints failures only; tap's own default would print each line twice once there is an output file.

@@ -18,7 +18,7 @@ await build({
   minify: true,
   sourcemap: true,
   format: 'iife',
-  target: 'es2020',
+  target: 'es2022',
   conditions: source ? ['@everwire/source'] : [],
   banner: { js: `/*! everwire ${version} | ${license} */` },
   logLevel: 'warning',

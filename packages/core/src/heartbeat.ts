@@ -36,8 +36,8 @@ export function createHeartbeat({
   missedHeartbeats = defaults.missedHeartbeats,
   probeMs = defaults.probeMs,
 }: HeartbeatOptions): Heartbeat {
-  let heard = false
-  let missed = 0
+  /** Beats in a row without a sign of life; -1 when there was one since the last. */
+  let silent = 0
   let probing = false
   let stopped = false
   let cancel: Cancel = () => {}
@@ -49,16 +49,12 @@ export function createHeartbeat({
     cancel = clock.after(ms, () => due(clock.now() - expected > ms / 2))
   }
   const beat = (late: boolean) => {
-    const silent = !heard
-    missed = !silent || late ? 0 : missed + 1
-    if (late || missed >= missedHeartbeats) return probe()
-    heard = false
-    if (silent) ping()
+    if (late || ++silent >= missedHeartbeats) return probe()
+    if (silent > 0) ping()
     wait(heartbeatMs, beat)
   }
   const probe = (withinMs = probeMs) => {
     cancel()
-    heard = false
     probing = true
     ping()
     // An answer that came while the ping went out has ended it already.
@@ -67,12 +63,11 @@ export function createHeartbeat({
   wait(heartbeatMs, beat)
   return {
     heard: () => {
-      heard = true
+      silent = -1
       if (!probing || stopped) return
       // The next ping counts from here, however long the probe could have lasted: silence may be cut sooner.
       probing = false
-      missed = 0
-      heard = false
+      silent = 0
       cancel()
       wait(heartbeatMs, beat)
     },
