@@ -67,7 +67,7 @@ export interface Carrier {
   /** Opens the connection if nothing did yet. */
   connect(): void
   /** Ends the session on the server too. Safe to call twice. */
-  close(): void
+  close(error?: EverwireError): void
   switchTo(transport: string): Promise<void>
   ping(): Promise<number>
   explain(): Explanation

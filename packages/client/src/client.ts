@@ -15,13 +15,22 @@ import {
 } from '@everwire/core'
 import * as defaults from '@everwire/core/limits'
 import { createChannel, type Channel, type ChannelEnd, type ChannelHost } from './channel.js'
-import type { CarriedSession, CarrierStats, ConnectionState, Explanation } from './carrier.js'
+import type {
+  CarriedSession,
+  Carrier,
+  CarrierHandler,
+  CarrierStats,
+  ConnectionState,
+  Explanation,
+} from './carrier.js'
 import { createConnector } from './connector.js'
 import type { TypedClient } from './contract.js'
 import { createEmitter, type Off } from './emitter.js'
+import { createLateCarrier } from './late-carrier.js'
 import type { TransportMemory } from './negotiator.js'
 import { createOperations } from './operations.js'
 import type { StoredQueue } from './stored-queue.js'
+import type { TabEnvironment } from './tabs/environment.js'
 
 export interface ClientOptions {
   /** Address that the server's prefix stands under: absolute, or a path of the page's own origin. */
@@ -58,6 +67,11 @@ export interface ClientOptions {
   queueBytes?: number
   /** Keeps publications without an answer over reloads. @default none does */
   queueStore?: StoredQueue
+  /**
+   * All tabs of this origin and user share one connection, where the browser has Web Locks and BroadcastChannel. An
+   * object stands for the browser's. @default false
+   */
+  shareTabs?: boolean | TabEnvironment
   /** @default the system's */
   clock?: Clock
   /** 0 ≤ x < 1, for jitter. @default Math.random */
@@ -131,7 +145,7 @@ export function createClient(options: ClientOptions): Client {
   let ids = 0
 
   let session: CarriedSession | undefined
-  const carrier = createConnector(settings, {
+  const handler: CarrierHandler = {
     state(state, error) {
       if (state === 'closed') {
         operations.close(error!)
@@ -157,7 +171,24 @@ export function createClient(options: ClientOptions): Client {
       if (kind === 'req') void answer(name, frame, number)
       else channels.get(name)?.receive(frame)
     },
-  })
+  }
+  const { shareTabs } = settings
+  const own = createConnector(settings, handler)
+  const carrier: Carrier = shareTabs
+    ? createLateCarrier(
+        own,
+        import('./tabs/tab-carrier.js').then(({ createTabCarrier }) =>
+          createTabCarrier(
+            {
+              ...settings,
+              connect: (to) => createConnector(settings, to),
+              environment: shareTabs === true ? undefined : shareTabs,
+            },
+            handler,
+          ),
+        ),
+      )
+    : own
 
   const answer = async (name: string, frame: Frame, number: number) => {
     const asked = session!

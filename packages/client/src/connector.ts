@@ -553,7 +553,7 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
       enter('connecting')
       round()
     },
-    close: () => close(),
+    close,
     switchTo,
     ping: () =>
       new Promise((resolve, reject) => {
