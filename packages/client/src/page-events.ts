@@ -23,6 +23,6 @@ export function onPageEvents(signal: AbortSignal, { look, hide, show }: PageList
   on('offline visibilitychange resume', () => look(false))
   on('online', () => look(true))
   if (connection) on('change', () => look(true), connection)
-  on('pagehide', ({ persisted }) => hide(persisted === true))
+  on('pagehide', ({ persisted }) => hide(!!persisted))
   on('pageshow', ({ persisted }) => persisted && show())
 }

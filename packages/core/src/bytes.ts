@@ -10,7 +10,7 @@ const strict = /* @__PURE__ */ lazy(() =>
     : { decode: percentDecode },
 )
 const percentDecode = (bytes: Uint8Array) =>
-  decodeURIComponent(Array.from(bytes, (byte) => `%${byte.toString(16).padStart(2, '0')}`).join(''))
+  decodeURIComponent(Array.from(bytes, (byte) => `%${(byte + 256).toString(16).slice(1)}`).join(''))
 
 export const utf8 = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text)
 
