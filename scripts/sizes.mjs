@@ -71,6 +71,8 @@ const bundle = async (exports, minifyWhitespace = true) => {
     format: 'esm',
     target: 'es2022',
     conditions: ['@everwire/source'],
+    // Loaded when `shareTabs` asks for it, as a file of its own.
+    external: ['./tabs/tab-carrier.js'],
     legalComments: 'none',
     metafile: true,
     write: false,

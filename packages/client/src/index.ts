@@ -19,6 +19,7 @@ export {
   type StoredQueueOptions,
 } from './stored-queue.js'
 export type { Off } from './emitter.js'
+export type { TabChannel, TabEnvironment, TabLocks } from './tabs/environment.js'
 export type { TransportMemory } from './negotiator.js'
 export {
   defineContract,

@@ -48,7 +48,7 @@ const fits: Record<string, (value: unknown) => boolean> = {
   o: (value) => typeof value === 'object' && !Array.isArray(value),
 }
 
-const headerFits = ([kind, ...fields]: Frame['header']): boolean => {
+export const headerFits = ([kind, ...fields]: Frame['header']): boolean => {
   if (isForeignKind(kind)) return true
   // History: offset, previous. Live: run, number, previous.
   const counts = kind !== 'm' ? '' : typeof fields[2] === 'string' ? 'snn' : 'nn'

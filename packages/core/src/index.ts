@@ -83,7 +83,7 @@ export {
   type Frame,
   type Payload,
 } from './frame.js'
-export { parseEvents, parseFrame, parseHeader, type ParseOptions } from './frame-check.js'
+export { headerFits, parseEvents, parseFrame, parseHeader, type ParseOptions } from './frame-check.js'
 export { createHeartbeat, type Heartbeat, type HeartbeatOptions } from './heartbeat.js'
 export {
   exchangeFrames,

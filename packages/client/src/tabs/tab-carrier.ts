@@ -11,7 +11,7 @@ export interface TabParts {
   random: () => number
   fetch: Fetch
   headers: Readonly<Record<string, string>>
-  getToken: (() => string | undefined | Promise<string | undefined>) | undefined
+  getToken?: (() => string | undefined | Promise<string | undefined>) | undefined
   /** Makes a connection of this tab's own. */
   connect(handler: CarrierHandler): Carrier
   /** @default the browser's */

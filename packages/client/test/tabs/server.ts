@@ -1,7 +1,8 @@
 import {
   encodeData,
   encodeFrame,
-  Session,
+  createOwnerSession,
+  type OwnerSession,
   type ClientTransport,
   type EncodedFrame,
   type Frame,
@@ -33,7 +34,7 @@ interface Subscription {
 interface ServerSession {
   id: string
   userId: string | null
-  core: Session
+  core: OwnerSession
   page: Page
   channels: Map<string, Subscription>
   cut(): void
@@ -180,8 +181,8 @@ export function createServer(clock: FakeClock, random: () => number): FakeServer
       channels: new Map(),
       asked: [],
       cut() {},
-      core: new Session(
-        { overflow: 'evict', outboxFrames: 100_000, outboxBytes: 1e9 },
+      core: createOwnerSession(
+        { outboxFrames: 100_000, outboxBytes: 1e9 },
         {
           frame: (frame, number) => {
             if (['reply', 'err'].includes(frame.header[0]))
