@@ -95,6 +95,8 @@ export interface ChannelEnd extends Channel {
   begin(): void
   /** The session is lost. */
   lost(): void
+  /** The next one is another user's, for whom positions mean something else. */
+  forget(): void
   /** The client is closed. */
   close(error: EverwireError): void
   /** A frame of this channel came. */
@@ -148,7 +150,7 @@ export function createChannel(name: string, host: ChannelHost): ChannelEnd {
       subscribed = true
       const at = positionOf(answer!, 2)
       if (at) position = at
-      else if (interrupted) gap('session')
+      if (interrupted && !from.length) gap('session', at)
       interrupted = false
       settle()
     })
@@ -157,7 +159,7 @@ export function createChannel(name: string, host: ChannelHost): ChannelEnd {
   /** Asks again later, unless the channel was asked for, or given up, meanwhile. */
   const retry = (afterMs = retrySubscribeMs) => {
     const own = attempt
-    host.clock.after(afterMs, () => {
+    host.clock.after(Math.max(afterMs, retrySubscribeMs), () => {
       if (attempt === own && !subscribed) ask()
     })
   }
@@ -247,6 +249,8 @@ export function createChannel(name: string, host: ChannelHost): ChannelEnd {
       events.on(['gap', 'unsubscribed', '*'].includes(event) ? event : `:${event}`, listener),
     subscribe: ({ position: from } = {}) =>
       new Promise((resolve, reject) => {
+        const { closed } = host.operations
+        if (closed) return reject(closed)
         if (subscribed) return resolve()
         waiting.push((error) => (error ? reject(error) : resolve()))
         host.connect()
@@ -293,6 +297,10 @@ export function createChannel(name: string, host: ChannelHost): ChannelEnd {
       subscribed = false
       attempt = undefined
       interrupt()
+    },
+    forget() {
+      position = undefined
+      runs.clear()
     },
     close: stop,
     receive(frame) {

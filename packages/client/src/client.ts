@@ -145,6 +145,8 @@ export function createClient(options: ClientOptions): Client {
   let ids = 0
 
   let session: CarriedSession | undefined
+  let user: string | null | undefined
+  let limit = 0
   const handler: CarrierHandler = {
     state(state, error) {
       if (state === 'closed') {
@@ -155,7 +157,14 @@ export function createClient(options: ClientOptions): Client {
     },
     began(begun, limits) {
       session = begun
-      // Channels first: what is published then is seen by its own publisher too.
+      limit = limits.frameBytes
+      const { userId } = carrier
+      if (user !== undefined && user !== userId) {
+        // What one user has asked for is not done in the name of another.
+        operations.reject(new EverwireError('outcome-unknown', 'the user is another'))
+        for (const channel of channels.values()) channel.forget()
+      }
+      user = userId
       for (const channel of channels.values()) channel.begin()
       operations.begin(begun, limits)
     },
@@ -198,12 +207,17 @@ export function createClient(options: ClientOptions): Client {
       if (!method) throw new EverwireError('unknown-method', name)
       const { data, binary } = encodeData(await method(decodeData(frame)))
       reply = encodeFrame(['reply', number], data, { binary })
+      if (reply.bytes > limit) throw new EverwireError('frame-too-large', `${reply.bytes} bytes`)
     } catch (error) {
       const message = error instanceof EverwireError ? error.message : 'the client failed'
       reply = encodeFrame(['err', number, codeOf(error), message])
     }
-    // An answer belongs to the session that was asked.
-    if (!asked.ended) asked.send(reply)
+    try {
+      // An answer belongs to the session that was asked.
+      if (!asked.ended) asked.send(reply)
+    } catch {
+      // No room for answers: the server stops waiting by itself.
+    }
   }
 
   const { connect, stats } = carrier

@@ -19,14 +19,13 @@ import {
   type Link,
   type Probe,
   type Session,
-  type TransportOffer,
   type Welcome,
 } from '@everwire/core'
 import * as defaults from '@everwire/core/limits'
 import type { Attempt, Carrier, CarrierHandler, ConnectionState } from './carrier.js'
 import { explain } from './explain.js'
 import { createNegotiator, type NegotiatorOptions } from './negotiator.js'
-import { onPageEvents } from './page-events.js'
+import { onPageEvents, pageLeft } from './page-events.js'
 import { race } from './race.js'
 import { within } from './within.js'
 
@@ -45,6 +44,8 @@ export interface ConnectorOptions extends NegotiatorOptions {
 
 /** A link that is being opened, or is attached. */
 interface Way {
+  /** What it goes on with; missing when it opens a session. */
+  readonly session: Session | undefined
   readonly transport: ClientTransport
   readonly gen: number
   /** How long it may take to be welcomed, and to answer the first ping. */
@@ -62,7 +63,10 @@ interface Way {
 const maxAttempts = 20
 /** A link that breaks sooner was no good. */
 const earlyMs = 5_000
-const tokenTimeoutMs = 10_000
+/** After which the application is asked again; people log in meanwhile. */
+const tokenTimeoutMs = 60_000
+/** Whoever says how long to wait may be mistaken, or something on the way. */
+const maxWaitMs = 3_600_000
 
 /** Keeps a session attached: has a transport chosen, attaches, falls back, comes back, and goes up again. */
 export function createConnector(options: ConnectorOptions, handler: CarrierHandler): Carrier {
@@ -73,6 +77,8 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
   /** What failed in this round, and why: it is set back when another works. */
   const failed = new Map<string, string>()
   const life = new AbortController()
+  /** Everything that is being tried; ends when the page is hidden, too. */
+  let trying = new AbortController()
   let state: ConnectionState = 'idle'
   let session: Session | undefined
   let sessionId: string | undefined
@@ -90,7 +96,7 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
   let notBefore = 0
   let cancelRetry: Cancel | undefined
   let cancelUpgrade: Cancel | undefined
-  let answered = () => {}
+  let answered: (error?: EverwireError) => void = () => {}
   let switching: Promise<unknown> | undefined
   let stale = false
   /** The session has moved, or is lost: the next attach need not wait. */
@@ -102,7 +108,7 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
   /** Another transport would hear the same, or none need try. */
   const isFinal = ({ code, retryAfterMs }: EverwireError) =>
     isDone() || retryAfterMs !== undefined || !['retry', 'transport'].includes(recoveryOf(code))
-  const isDone = () => state === 'closed' || session?.link !== undefined
+  const isDone = () => state === 'closed' || isHidden || session?.link !== undefined
   const upMs = () => current && clock.now() - current.since
   const verdicts = () => negotiator.verdicts(current?.transport.name)
 
@@ -138,6 +144,8 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
     cancelRetry?.()
     cancelUpgrade?.()
     life.abort()
+    trying.abort()
+    answered(error)
     const ending = session
     enter('closed', error)
     forget('closed')
@@ -148,7 +156,7 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
 
   /** Comes back later: never faster than the backoff allows. */
   const retry = (error: EverwireError) => {
-    if (isDone()) return
+    if (state === 'closed' || session?.link) return
     const recovery = recoveryOf(error.code)
     if (recovery === 'stop') return close(error)
     let wait = isAtOnce ? 0 : backoff(rounds++, options)
@@ -159,13 +167,13 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
       isTokenFresh = true
       isTokenKnown = false
     }
-    notBefore = clock.now() + (error.retryAfterMs ?? 0)
+    notBefore = clock.now() + Math.min(error.retryAfterMs ?? 0, maxWaitMs)
     enter('reconnecting', error)
     again(wait)
   }
 
   const again = (wait: number) => {
-    if (isHidden || isDone()) return
+    if (isDone()) return
     cancelRetry?.()
     cancelRetry = clock.after(Math.max(0, wait, notBefore - clock.now()), round)
   }
@@ -178,6 +186,7 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
     current = undefined
     heartbeat!.stop()
     cancelUpgrade?.()
+    answered(error)
     const isCut = error.code === 'link-lost' && error.retryAfterMs === undefined && !isHidden
     const wasIdle = isCut && negotiator.fell(clock.now() - lastHeard)
     if (lived >= earlyMs) negotiator.lasted(name)
@@ -259,8 +268,12 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
   /** A way is welcomed; or each request of a link that is made of several, from the cursor that it named. */
   const welcomed = (way: Way, answer: Welcome) => {
     const link = way.link!
-    // A welcome for an attempt that a later one has overtaken.
-    if (answer.gen !== way.gen || (current && current.gen > way.gen))
+    // For an attempt that a later one has overtaken, or of a session that was lost meanwhile.
+    if (
+      answer.gen !== way.gen ||
+      (current && current.gen > way.gen) ||
+      (way.settle && way.session !== session)
+    )
       return way.settle?.(new EverwireError('stale'))
     heard()
     const isFresh = !session
@@ -299,8 +312,10 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
       way.failure = refusal(frame)
       way.link!.close(way.failure.code)
     } else if (kind === 'welcome') welcomed(way, fields as Welcome)
-    else if (kind === 'stale') setStale(fields !== 0)
-    else if (kind === 'drain') {
+    else if (kind === 'stale') {
+      heard()
+      setStale(fields !== 0)
+    } else if (kind === 'drain') {
       // The node gives its sessions away: this one is at another, under this id.
       if (fields) sessionId = fields as string
       // Not for a server that does nothing else.
@@ -373,7 +388,9 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
       outer,
       (signal) =>
         new Promise((resolve, reject) => {
+          if (state === 'closed' || isHidden) throw new EverwireError('closed')
           const way: Way = {
+            session,
             transport,
             gen: ++gen,
             timeoutMs,
@@ -385,39 +402,49 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
                 note(transport)
                 return resolve()
               }
-              way.link?.close(error.code)
               reject(error)
+              way.link?.close(error.code)
             },
           }
           opening.add(way)
           signal.addEventListener('abort', () => way.settle?.(new EverwireError('link-lost')))
-          way.link = from.attach(handshake(gen), {
-            receive: (frame) => receive(way, frame),
-            drained: () => session?.drained(way.link!),
-            closed: (code, reason, retryAfterMs) =>
-              closed(way, new EverwireError(code, reason, { retryAfterMs })),
-          })
+          try {
+            way.link = from.attach(handshake(gen), {
+              receive: (frame) => receive(way, frame),
+              drained: () => session?.drained(way.link!),
+              closed: (code, reason, retryAfterMs) =>
+                closed(way, new EverwireError(code, reason, { retryAfterMs })),
+            })
+          } catch (error) {
+            // A browser that refuses to open a socket from a page does it so.
+            way.settle?.(asError(error))
+          }
         }),
     )
 
   /** Asks for a session over plain HTTP; what it answers also tells what is on offer. */
   const openSession = async (timeoutMs: number): Promise<void> => {
     if (sessionId) return
-    await within(clock, timeoutMs, async (signal) => {
-      const response = await options.fetch(`${url}/session`, {
-        method: 'POST',
-        headers: { ...options.headers, 'content-type': 'application/json' },
-        body: JSON.stringify({ v: protocolVersion, token }),
-        cache: 'no-store',
-        signal,
-      })
-      // A refusal is told again by the attach that follows, with its code.
-      if (!response.ok) return
-      const answer = JSON.parse(await response.text()) as { session: string; transports: TransportOffer[] }
-      negotiator.offered(answer.transports)
-      sessionId ??= answer.session
-      // The server cannot be reached at all, or by something that is not it: the attach that follows says so.
-    }).catch(() => {})
+    await within(
+      clock,
+      timeoutMs,
+      async (signal) => {
+        const response = await options.fetch(`${url}/session`, {
+          method: 'POST',
+          headers: { ...options.headers, 'content-type': 'application/json' },
+          body: JSON.stringify({ v: protocolVersion, token }),
+          cache: 'no-store',
+          signal,
+        })
+        // A refusal is told again by the attach that follows, with its code.
+        if (!response.ok) return
+        const { session, transports } = JSON.parse(await response.text()) as Welcome
+        negotiator.offered(transports)
+        if (typeof session === 'string' && !isDone()) sessionId ??= session
+        // The server cannot be reached at all, or by something that is not it: the attach that follows says so.
+      },
+      trying.signal,
+    ).catch(() => {})
   }
 
   /** One transport after the other, staggered, until one carries the session. */
@@ -436,6 +463,7 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
         const [transport, probe] = await race<ClientTransport, Probe | void>(candidates, {
           clock,
           staggerMs: options.staggerMs,
+          outer: trying.signal,
           isFinal,
           discard: (probe) => probe?.close(),
           attempt: (candidate, signal) =>
@@ -466,6 +494,8 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
       .then((error) => {
         inRound = false
         if (!error) return
+        // What was refused may be on offer now, or elsewhere.
+        negotiator.offered([])
         if (recoveryOf(error.code) === 'session') {
           // The way works, and the server has answered: another session may be opened at once.
           isAtOnce ||= session !== undefined
@@ -481,8 +511,14 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
     if (!transport?.supported()) throw new EverwireError('no-transport')
     if (current?.transport === transport) return
     if (!session?.link) throw new EverwireError('link-lost', 'not connected')
+    const moving = session
     try {
-      await attach(transport, linkTimeoutMs, await tryOut(transport, linkTimeoutMs))
+      const probe = await tryOut(transport, linkTimeoutMs, trying.signal)
+      if (session !== moving || state === 'closed') {
+        probe.close()
+        throw new EverwireError('link-lost', 'the session is another')
+      }
+      await attach(transport, linkTimeoutMs, probe)
     } catch (error) {
       // The link that was to be left may have gone meanwhile.
       if (state === 'connected' && !current) retry(error as EverwireError)
@@ -509,6 +545,8 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
         try {
           return await switchTo(name)
         } catch (error) {
+          // Told once: the next link that is proven need not tell it again.
+          failed.delete(name)
           if (current === from) negotiator.setBack(name, (error as EverwireError).message)
         }
       }
@@ -523,14 +561,17 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
       else if (cancelRetry) again(roundAt + backoffMs - clock.now())
     },
     hide(isKept) {
-      if (!isKept) return close()
+      if (!isKept) return close(new EverwireError('closed', 'the page was left', { cause: pageLeft }))
       // A page with an open connection could not be kept.
       isHidden = true
       cancelRetry?.()
+      trying.abort()
+      for (const way of [...opening]) way.settle?.(new EverwireError('link-lost'))
       current?.link!.close('link-lost')
     },
     show() {
       isHidden = false
+      trying = new AbortController()
       if (state !== 'idle') again(0)
     },
   })
@@ -560,9 +601,10 @@ export function createConnector(options: ConnectorOptions, handler: CarrierHandl
         if (!session?.link) return reject(new EverwireError('link-lost', 'not connected'))
         const at = clock.now()
         const earlier = answered
-        answered = () => {
-          earlier()
-          resolve(clock.now() - at)
+        answered = (error) => {
+          earlier(error)
+          if (error) reject(error)
+          else resolve(clock.now() - at)
         }
         session.ping()
       }),

@@ -41,7 +41,9 @@ interface Experience {
 /** A set-back doubles up to so many times the first. */
 const maxSetBack = 16
 /** Shorter silences are cut by accident only. */
-const minIdleMs = 1_000
+const minIdleMs = 3_000
+/** Two timeouts differ by no more. */
+const sameIdleMs = 500
 
 /** Knows the transports: what they are offered, what worked and failed on this path; and says which to try. */
 export interface Negotiator {
@@ -83,7 +85,14 @@ export function createNegotiator({
   let known: Experience = { since: now(), back: {} }
   try {
     const kept = JSON.parse((memory && memory.getItem(key)) || 'null') as Experience | null
-    if (kept?.back && kept.since <= now()) known = kept
+    if (kept && kept.since <= now()) {
+      known = { ...kept, back: {} }
+      if (!(kept.idleMs! >= minIdleMs)) delete known.idleMs
+      for (const { name } of transports) {
+        const back = kept.back[name]
+        if (back && back.until < now() + memoryMs && back.times > 0) known.back[name] = back
+      }
+    }
   } catch {
     // What was kept is not ours, or may not be read: it is learnt anew.
   }
@@ -142,7 +151,8 @@ export function createNegotiator({
         .sort((a, b) => order(a) - order(b))
     },
     offered(said) {
-      offers = said
+      // It may be something on the way that speaks for the server.
+      offers = Array.isArray(said) ? said.filter(Boolean) : []
     },
     worked(name) {
       forget()
@@ -164,8 +174,8 @@ export function createNegotiator({
     fell(idleMs) {
       if (idleMs < minIdleMs) return false
       // Once is an accident, twice after the same silence is a timeout on the path.
-      if (Math.abs(idleMs - suspectMs) < idleMs / 4) {
-        known.idleMs = Math.min(idleMs, suspectMs, known.idleMs ?? Infinity)
+      if (Math.abs(idleMs - suspectMs) < sameIdleMs) {
+        known.idleMs = Math.min(idleMs, suspectMs)
         keep()
       }
       suspectMs = idleMs

@@ -9,6 +9,7 @@ import {
   type Frame,
 } from '@everwire/core'
 import type { CarriedSession } from './carrier.js'
+import { pageLeft } from './page-events.js'
 import type { StoredQueue } from './stored-queue.js'
 
 /** Something asked of the server, which gets exactly one answer. */
@@ -56,7 +57,11 @@ export interface Operations {
   lost(): void
   /** @returns whether the frame answers an operation of ours */
   answered(frame: Frame): boolean
+  /** Why nothing is taken any more. */
+  readonly closed: EverwireError | undefined
   /** Rejects everything that is open. */
+  reject(error: EverwireError): void
+  /** The same, and what comes later. */
   close(error: EverwireError): void
 }
 
@@ -71,13 +76,14 @@ export function createOperations({
   let bytes = 0
   let session: CarriedSession | undefined
   let limits = { frameBytes: Infinity, dedupWindowMs: Infinity }
+  let closed: EverwireError | undefined
 
   const settle = (operation: Operation, error: EverwireError | undefined, answer?: Frame) => {
     operation.cancel()
     open.delete(operation)
     byNumber.delete(operation.number)
     bytes -= operation.frame.bytes
-    if (operation.again) queueStore?.forget(operation.frame)
+    if (operation.again && error?.cause !== pageLeft) queueStore?.forget(operation.frame)
     operation.done(error, answer)
   }
   const reject = (operation: Operation, code: ErrorCode, message?: string) =>
@@ -106,8 +112,10 @@ export function createOperations({
   }
 
   const start: Operations['start'] = (frame, options, done) => {
-    const { timeoutMs, again } = options
-    if (open.size >= queueSize || bytes + frame.bytes > queueBytes)
+    const { timeoutMs, again, perSession } = options
+    if (closed) return done(closed, undefined)
+    // Subscriptions have a bound of their own, and are not given up for what waits.
+    if (!perSession && (open.size >= queueSize || bytes + frame.bytes > queueBytes))
       return done(new EverwireError('queue-full'), undefined)
     const operation: Operation = {
       ...options,
@@ -139,7 +147,9 @@ export function createOperations({
     begin(begun, newLimits) {
       session = begun
       limits = newLimits
-      for (const operation of [...open]) give(operation)
+      // Subscriptions first: what is published then is seen by its own publisher too.
+      const order = ({ perSession }: Operation) => (perSession ? 0 : 1)
+      for (const operation of [...open].sort((a, b) => order(a) - order(b))) give(operation)
     },
     lost() {
       for (const operation of [...open]) withdraw(operation)
@@ -158,7 +168,14 @@ export function createOperations({
       if (operation) settle(operation, kind === 'err' ? refusal(frame, 2) : undefined, frame)
       return true
     },
+    get closed() {
+      return closed
+    },
     close(error) {
+      closed = error
+      this.reject(error)
+    },
+    reject(error) {
       for (const operation of [...open]) settle(operation, error)
     },
   }

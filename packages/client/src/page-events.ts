@@ -1,3 +1,6 @@
+/** Why a client is closed that nobody closed: what is kept over reloads stays. */
+export const pageLeft = 'pagehide'
+
 /** Who hears what the browser says of the page and its network. */
 export interface PageListener {
   /** The network may have changed, or the page has slept: look whether the link lives. */

@@ -6,6 +6,8 @@ export interface RaceOptions<Candidate, Result> {
   staggerMs: number
   /** Rejects with an EverwireError. */
   attempt(candidate: Candidate, signal: AbortSignal): Promise<Result>
+  /** Ends it all. */
+  outer: AbortSignal
   /** Nobody else need try. */
   isFinal(error: EverwireError): boolean
   /** It worked too late. */
@@ -18,11 +20,13 @@ export interface RaceOptions<Candidate, Result> {
  */
 export function race<Candidate, Result>(
   candidates: readonly Candidate[],
-  { clock, staggerMs, attempt, isFinal, discard }: RaceOptions<Candidate, Result>,
+  { clock, staggerMs, attempt, outer, isFinal, discard }: RaceOptions<Candidate, Result>,
 ): Promise<readonly [Candidate, Result]> {
   return new Promise((resolve, reject) => {
     const controller = new AbortController()
     const { signal } = controller
+    const end = () => controller.abort()
+    outer.addEventListener('abort', end)
     let next = 0
     let running = 0
     const start = () => {
@@ -37,13 +41,13 @@ export function race<Candidate, Result>(
           (result) => {
             if (signal.aborted) return discard(result)
             resolve([candidate, result])
-            controller.abort()
+            end()
           },
           (error: EverwireError) => {
             running--
             if (isFinal(error) || (!running && next >= candidates.length)) {
               reject(error)
-              controller.abort()
+              end()
             } else start()
           },
         )

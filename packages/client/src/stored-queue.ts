@@ -49,12 +49,17 @@ export interface StoredQueue {
   restore(start: Operations['start'], clock: Clock): void
 }
 
+/** What others wrote there, or an earlier version, is left alone. */
+const isSound = (found: StoredPublication | null | undefined): found is StoredPublication =>
+  [found?.id, found?.channel, found?.event, found?.payload ?? ''].every((text) => typeof text === 'string') &&
+  [found?.queuedAt, found?.timeoutMs, found?.order].every(Number.isFinite)
+
 const idOf = ({ head }: EncodedFrame) => (JSON.parse(head) as string[])[3]!
 
 /**
  * Keeps publications in `store` until their publisher has heard how they ended, and sends what earlier pages have left
  * there, under the same ids and before what this page publishes, if the store answers at once. Binary payloads are not
- * kept. Two pages that share a store may both send what is there, which the server recognises.
+ * kept. Two pages that share a store may both send what is there: channels with history recognise it, live ones do not.
  */
 export function storedQueue(store: QueueStore, options: StoredQueueOptions = {}): StoredQueue {
   const { dropped = () => {}, now = Date.now } = options
@@ -103,7 +108,7 @@ export function storedQueue(store: QueueStore, options: StoredQueueOptions = {})
         const frames = publicationFrames(channel, event, id, { data: payload })
         const give = (error: EverwireError) => {
           if (kept.delete(id)) void quietly(() => store.remove(id))
-          dropped(publication, error)
+          void quietly(() => dropped(publication, error))
         }
         const at = now()
         const left = queuedAt + timeoutMs - at
@@ -117,7 +122,10 @@ export function storedQueue(store: QueueStore, options: StoredQueueOptions = {})
         })
       }
       const all = (publications: readonly StoredPublication[]) =>
-        [...publications].sort((a, b) => a.queuedAt - b.queuedAt || a.order - b.order).forEach(again)
+        publications
+          .filter(isSound)
+          .sort((a, b) => a.queuedAt - b.queuedAt || a.order - b.order)
+          .forEach(again)
       void quietly(() => {
         const loaded = store.load()
         return loaded instanceof Promise ? loaded.then(all) : all(loaded)

@@ -32,11 +32,13 @@ export function createHeartbeat({
   clock,
   ping,
   dead,
-  heartbeatMs = defaults.heartbeatMs,
+  heartbeatMs: wantedMs = defaults.heartbeatMs,
   missedHeartbeats = defaults.missedHeartbeats,
   probeMs = defaults.probeMs,
 }: HeartbeatOptions): Heartbeat {
   /** Beats in a row without a sign of life; -1 when there was one since the last. */
+  // Nonsense becomes no storm of pings.
+  const heartbeatMs = wantedMs >= 1 ? wantedMs : defaults.heartbeatMs
   let silent = 0
   let probing = false
   let stopped = false

@@ -15,6 +15,9 @@ const maxFrames = 100
 /** Most bytes in one request, unless a single frame has more. */
 const maxBytes = 262_144
 
+/** How long what is under way may go on when the link is over. */
+const goodByeMs = 2_000
+
 const isGoodBye = ({ kind }: EncodedFrame) => kind === 'close'
 
 /**
@@ -30,6 +33,7 @@ export function createHttpLink(
 ): Link {
   const controller = new AbortController()
   const { signal } = controller
+  const goingUp = new AbortController()
   let queue: EncodedFrame[] = []
   /** Number of the first frame that will be sent; 0 until the server has said it. */
   let next = 0
@@ -40,6 +44,8 @@ export function createHttpLink(
   const close: LinkHandler['closed'] = (code, ...why) => {
     if (signal.aborted) return
     controller.abort()
+    // A request that is never answered would hold one of the few connections that a browser gives a host.
+    if (busy) handshake.clock.after(goodByeMs, () => goingUp.abort())
     handler.closed(code, ...why)
   }
   const fail = (error: unknown) => {
@@ -84,7 +90,7 @@ export function createHttpLink(
           if (kind === 'seen') answer = number as number
         },
         // The last word of a page that is being left should still arrive.
-        { keepalive: batch.some(isGoodBye) },
+        { keepalive: batch.some(isGoodBye), signal: goingUp.signal },
       )
       // Nobody listens any more; but a good-bye must not be lost behind the request that was under way.
       if (signal.aborted) queue = queue.filter(isGoodBye)

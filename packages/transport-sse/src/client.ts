@@ -75,7 +75,9 @@ export function sse({ method = 'auto', heldBackMs = 500 }: SseClientOptions = {}
             })
             .catch((error: EverwireError) => {
               // While it is still asked the other way, that one decides.
-              if (!--open) reject(error)
+              if (--open) return
+              close()
+              reject(error)
             })
         }
         const second = other()

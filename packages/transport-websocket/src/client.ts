@@ -50,7 +50,7 @@ export function webSocket(options: WebSocketClientOptions = {}): ClientTransport
     const close: LinkHandler['closed'] = (code, ...why) => {
       if (over) return
       over = true
-      socket.close(4000, code)
+      socket.close(4000, code.slice(0, 40))
       handler.closed(code, ...why)
     }
     const link: Link = {
