@@ -120,12 +120,17 @@ export function createScriptedNetwork(clock: FakeClock, paths: Record<string, Pa
       probe: (_handshake, signal) =>
         new Promise((resolve, reject) => {
           note(name, 'probe')
-          signal.addEventListener('abort', () => reject(new Error('given up')))
+          let isGivenUp = false
+          signal.addEventListener('abort', () => {
+            isGivenUp = true
+            reject(new Error('given up'))
+          })
           queueMicrotask(() => {
             if (!isUp || path.is === 'blocked') return reject(new Error(`${name} is blocked`))
             if (path.is === 'silent') return
             resolve({
               attach(handshake, handler) {
+                if (isGivenUp) throw new Error('this way was given up')
                 note(name, 'attach')
                 return open(handler, () => handshake.attach())
               },
