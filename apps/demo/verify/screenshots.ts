@@ -1,5 +1,5 @@
 // node scripts/verify.mjs screenshots: the page at two widths and in two schemes, on WebSocket and on long polling,
-// with checks of its layout, its accessibility, and its use by keyboard alone. Pictures go to .verify/screenshots.
+// and the lab before, in and after a run; with checks of its layout, its accessibility, and its use by keyboard alone. Pictures go to .verify/screenshots.
 import { mkdir, rm } from 'node:fs/promises'
 import axe from 'axe-core'
 import type { Page } from 'playwright-core'
@@ -104,12 +104,31 @@ try {
       const name = `restored ${width} ${colorScheme}`
       check(`${name}: nothing lost, doubled, out of order`, lost + doubled + misordered === 0)
       check(`${name}: no error in the page`, problems.length === 0, problems.join('; '))
+      await lookAtLab(page, `${width} ${colorScheme}`, shoot)
+      check(`lab ${width} ${colorScheme}: no error in the page`, problems.length === 0, problems.join('; '))
       await context.close()
     }
 
   await byKeyboard()
 } finally {
   await stage.close()
+}
+
+/** The lab as it comes, in the middle of a network, and with what it found. */
+async function lookAtLab(page: Page, name: string, shoot: (name: string) => Promise<unknown>): Promise<void> {
+  await page.goto(`${stage.url}lab`)
+  await page.locator('#run-slow').waitFor()
+  await inspect(page, `lab ${name}`)
+  await shoot('lab')
+  await page.locator('#run-kills-websocket').click()
+  await page.locator('#kills-websocket .carrying').first().waitFor()
+  await inspect(page, `lab, mid-run ${name}`)
+  await shoot('lab-running')
+  const end = page.locator('#kills-websocket:is([data-state="good"], [data-state="bad"])')
+  await end.waitFor()
+  check(`lab ${name}: as expected`, (await end.getAttribute('data-state')) === 'good')
+  await inspect(page, `lab, at the end ${name}`)
+  await shoot('lab-done')
 }
 
 async function byKeyboard(): Promise<void> {

@@ -58,9 +58,11 @@ export function watchTransport(
     follow(begin(), (watching) => attach(handshake, watching), handler)
   transport.probe = async (handshake, signal) => {
     const one = begin()
-    signal.addEventListener('abort', () => end(one, 'no answer while another worked'))
+    const overtaken = () => end(one, 'no answer while another worked')
+    signal.addEventListener('abort', overtaken)
     try {
       const found = await probe(handshake, signal)
+      signal.removeEventListener('abort', overtaken)
       return {
         attach: (shake, handler) => follow(one, (watching) => found.attach(shake, watching), handler),
         close() {

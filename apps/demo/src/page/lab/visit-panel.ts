@@ -121,7 +121,7 @@ function createFigures() {
   element.append(make('div', { class: 'wide' }, make('dt', {}, 'Messages'), note))
   return {
     element,
-    render({ transport, connectedMs, firstMs, falls, ledger }: Sight) {
+    render({ transport, connectedMs, firstMs, falls, early, ledger }: Sight) {
       const values: Record<keyof typeof figureNames, string> = {
         winner: transport === undefined ? '–' : transportName(transport),
         connected: connectedMs === undefined ? '–' : duration(connectedMs),
@@ -133,7 +133,10 @@ function createFigures() {
       for (const [name, value] of Object.entries(values)) setText(cells.get(name)!, value)
       for (const name of ['lost', 'doubled'] as const)
         cells.get(name)!.parentElement!.dataset.ok = String(ledger[name] === 0)
-      setText(note, `${count(ledger.published)} published, ${count(ledger.received)} arrived`)
+      setText(
+        note,
+        `${count(ledger.published)} published, ${count(early)} of them before the subscription stood; ${count(ledger.received)} arrived`,
+      )
     },
   }
 }

@@ -19,6 +19,8 @@ export interface Sight {
   falls: number
   moves: number
   tries: readonly Try[]
+  /** Published before the subscription stood: these need not arrive. */
+  early: number
   ledger: LedgerSnapshot
   explanation: Explanation
 }
@@ -53,7 +55,7 @@ export function createVisit(memory: TransportMemory): Visit {
   })
   let connectedMs: number | undefined
   let firstMs: number | undefined
-  let [falls, moves, received] = [0, 0, 0]
+  let [falls, moves, received, early] = [0, 0, 0, 0]
   let isUp = false
   let carrier: string | undefined
   client.on('state', ({ state, transport }) => {
@@ -71,8 +73,10 @@ export function createVisit(memory: TransportMemory): Visit {
   let isSubscribed = false
   // What comes before the answer shows as well that the server has taken the subscription.
   const subscribed = () => {
-    if (!isSubscribed) ledger.subscribed()
+    if (isSubscribed) return
     isSubscribed = true
+    early = stream.sequence
+    ledger.subscribed()
   }
   channel.on('number', (data) => {
     subscribed()
@@ -109,6 +113,7 @@ export function createVisit(memory: TransportMemory): Visit {
       falls,
       moves,
       tries,
+      early,
       ledger: ledger.snapshot(options),
       explanation: client.explain(),
     }),
