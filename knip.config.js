@@ -24,6 +24,7 @@ export default {
         'src/page/main.ts',
         'src/page/lab/main.ts',
         'test/react-browser.ts',
+        'test/browser-page.ts',
         'src/page/style.css',
         'src/page/lab/style.css',
         'verify/*.ts',
