@@ -19,7 +19,7 @@ import {
 } from '@everwire/core'
 import type { Reader } from './channels/entry.js'
 import { Lanes } from './lanes.js'
-import { isPromise } from './schemas.js'
+import { isPromise } from './time-limit.js'
 
 /** Who a client is, as `authenticate` says. */
 export interface Identity {

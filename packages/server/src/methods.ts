@@ -1,6 +1,7 @@
 import { EverwireError, type Clock } from '@everwire/core'
 import type { ClientSession } from './client-session.js'
 import type { Schemas } from './schemas.js'
+import { within } from './time-limit.js'
 
 export interface MethodContext {
   /** Aborted when the time is over; nobody waits for the result then. */
@@ -37,21 +38,15 @@ export function createMethods(clock: Clock, schemas: Schemas): Methods {
       if (!method)
         throw new EverwireError('unknown-method', `there is no method ${JSON.stringify(name.slice(0, 80))}`)
       const controller = new AbortController()
-      let cancel = () => {}
-      const timeout = new Promise<never>((_resolve, reject) => {
-        cancel = clock.after(timeoutMs, () => {
-          const error = new EverwireError('timeout', `${name} took longer than ${timeoutMs} ms`)
-          controller.abort(error)
-          reject(error)
-        })
-      })
       const result = (async () => {
         const output = await method(session, await schemas.input(name, input), { signal: controller.signal })
         return await answer(name, output)
       })()
-      // A method that fails after its time must not become an unhandled rejection.
-      result.catch(() => {})
-      return await Promise.race([result, timeout]).finally(() => cancel())
+      return await within(clock, timeoutMs, result, () => {
+        const error = new EverwireError('timeout', `${name} took longer than ${timeoutMs} ms`)
+        controller.abort(error)
+        return error
+      })
     },
   }
 }

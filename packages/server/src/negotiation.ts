@@ -1,4 +1,5 @@
 import { EverwireError, type TransportOffer } from '@everwire/core'
+import type { HookLimit } from './hook-limit.js'
 
 /** What `negotiate` is told. */
 export interface NegotiationAsk {
@@ -29,10 +30,12 @@ const maxReasonLength = 200
 export class Negotiation {
   readonly #names: readonly string[]
   readonly #hook: Negotiate | undefined
+  readonly #limit: HookLimit
 
-  constructor(names: readonly string[], hook: Negotiate | undefined) {
+  constructor(names: readonly string[], hook: Negotiate | undefined, limit: HookLimit) {
     this.#names = names
     this.#hook = hook
+    this.#limit = limit
   }
 
   /** Whether there is anything to ask: without a hook all is offered. */
@@ -47,11 +50,13 @@ export class Negotiation {
 
   /**
    * Asks the hook, once. Rejects with what it throws, with a TypeError when what it returns is wrong, and with
-   * EverwireError `no-transport` when it leaves none.
+   * EverwireError `no-transport` when it leaves none, `temporary` when it does not answer in time.
    */
   async ask(request: unknown, userId: string | null | undefined): Promise<TransportOffer[]> {
     const offers = this.everything
-    const verdicts = await this.#hook?.({ request, userId, transports: [...this.#names] })
+    if (!this.#hook) return offers
+    const answer = this.#hook({ request, userId, transports: [...this.#names] })
+    const verdicts = await this.#limit('negotiate', answer)
     if (verdicts === undefined) return offers
     if (!Array.isArray(verdicts))
       throw new TypeError('negotiate: return an array of { name, offered, reason }')

@@ -6,6 +6,7 @@ import {
   encodeFrame,
   EverwireError,
   type EncodedFrame,
+  type ErrorCode,
   type Frame,
   type Position,
 } from '@everwire/core'
@@ -179,7 +180,10 @@ export class Operations {
     // Nobody may: its schema need not be asked.
     if (!rule.publish) await assertMayPublish(rule, session, channel, { event, data: undefined })
     // Checked once, here at the edge: nodes and readers pass the payload on as it is.
-    const { value, data, binary } = await schemas.payload(channel, event, frame)
+    const checked = await schemas.payload(channel, event, frame).catch((error: unknown) => {
+      throw again || retried ? unknownIf('timeout', error) : error
+    })
+    const { value, data, binary } = checked
     await assertMayPublish(rule, session, channel, { event, data: value })
     if (retried && !rule.history)
       throw new EverwireError(
@@ -192,10 +196,7 @@ export class Operations {
     try {
       return acknowledgement(number, await hub.publish(key, message, publicationId))
     } catch (error) {
-      // This time it did not happen; the first time it may have.
-      if ((again || retried) && codeOf(error) === 'temporary')
-        throw new EverwireError('outcome-unknown', 'it may have been stored before', { cause: error })
-      throw error
+      throw again || retried ? unknownIf('temporary', error) : error
     }
   }
 
@@ -247,6 +248,12 @@ export class Operations {
     await assertMayRead(this.#options.hub.rule(key), session, channel)
   }
 }
+
+/** What went wrong with a repetition. This time it did not happen; the first time it may have. */
+const unknownIf = (code: ErrorCode, error: unknown): unknown =>
+  codeOf(error) === code
+    ? new EverwireError('outcome-unknown', 'it may have been stored before', { cause: error })
+    : error
 
 const acknowledgement = (number: number, position?: Position): EncodedFrame =>
   encodeFrame(['ack', number, ...(position ? [position.epoch, position.offset] : [])])

@@ -22,7 +22,8 @@ export interface EverwireOptions {
   transports: readonly ServerTransport<FastifyInstance>[]
   /**
    * Says who a client is, at every attach. Throw an EverwireError to refuse with its code (`unauthorized`,
-   * `token-expired`); return null to refuse as `unauthorized`. For a public service return `{ userId: null }`.
+   * `token-expired`); return null to refuse as `unauthorized`. For a public service return `{ userId: null }`. What
+   * takes longer than `helloTimeoutMs` is logged and refused as `temporary`, which clients try again.
    */
   authenticate(credentials: Credentials): Identity | null | Promise<Identity | null>
   /**
@@ -30,14 +31,16 @@ export interface EverwireOptions {
    * that it has something to say about, the best first: clients then follow that order. What it leaves out stays on
    * offer, after those. Asked when a session is opened, at each new link once it has authenticated, and at a probe,
    * which has not: `userId` is undefined then. Throw an EverwireError to refuse with its code; whatever else it throws
-   * refuses as `internal`, and one that leaves no transport refuses as `no-transport`.
+   * refuses as `internal`, one that leaves no transport as `no-transport`, and one that takes longer than
+   * `helloTimeoutMs` as `temporary`, which clients try again; that is logged.
    * @default all are offered, in the client's own order
    */
   negotiate?: Negotiate
   /**
    * What clients and this server agree on: every publication that a client, a program without a library, or
    * `app.everwire.publish` makes is checked, and so are the inputs and outputs of methods. What a channel or method
-   * does not name is refused or unknown; channels that no entry fits pass unchecked. See `typed`. @default none
+   * does not name is refused or unknown; channels that no entry fits pass unchecked. A schema that takes longer than
+   * `requestTimeoutMs` refuses as `timeout`. See `typed`. @default none
    */
   contract?: Contract
   /** What joins nodes. @default in process */
@@ -53,7 +56,10 @@ export interface EverwireOptions {
   pollWaitMs?: number
   /** How long a session outlives its last link. @default 60000 */
   resumeWindowMs?: number
-  /** A link must attach within this. @default 5000 */
+  /**
+   * A link must attach within this, or is refused as `hello-timeout`; and `authenticate` and `negotiate` must each
+   * answer within it. @default 5000
+   */
   helloTimeoutMs?: number
   /** A session that was opened but never attached ends after this. @default 10000 */
   unattachedMs?: number
@@ -80,7 +86,7 @@ export interface EverwireOptions {
   maxSessions?: number
   /** How long after its expiry a token still serves the link that it opened. @default 25000 */
   tokenGraceMs?: number
-  /** How long requests wait for their reply, in both directions. @default 10000 */
+  /** How long requests wait for their reply, in both directions, and payloads for their schema. @default 10000 */
   requestTimeoutMs?: number
   /** Within this a repeated publication id is recognised; the bus must agree. @default 120000 */
   dedupWindowMs?: number

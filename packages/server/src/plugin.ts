@@ -18,6 +18,7 @@ import { checkDescriptors } from './descriptors.js'
 import { createFlushScheduler } from './flush-scheduler.js'
 import { Gateway, type Credentials } from './gateway.js'
 import { Hub, userChannel } from './channels/hub.js'
+import { createHookLimit } from './hook-limit.js'
 import { guardLoneProcess } from './lone-process.js'
 import { createMethods, type Method } from './methods.js'
 import { createMetrics } from './metrics.js'
@@ -105,7 +106,11 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
   rules.add('@user:*', { subscribe: (session, channel) => channel === '@me' && session.userId !== null })
   const metrics = createMetrics(settings.metricsRegistry)
   const hub = new Hub({ bus, rules, ringSize: settings.ringSize, metrics })
-  const schemas = new Schemas(settings.contract ?? {}, frameBytes)
+  const schemas = new Schemas(settings.contract ?? {}, {
+    frameBytes,
+    clock,
+    timeoutMs: settings.requestTimeoutMs,
+  })
   const methods = createMethods(clock, schemas)
   const operations = new Operations({
     hub,
@@ -172,8 +177,14 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     log: (level, fields, message) => log[level](fields, `everwire: ${message}`),
   })
 
+  const limit = createHookLimit({
+    clock,
+    timeoutMs: settings.helloTimeoutMs,
+    late: (hook) =>
+      log.error({ hook, timeoutMs: settings.helloTimeoutMs }, 'everwire: a hook did not answer in time'),
+  })
   const authenticate = async (credentials: Credentials): Promise<Identity> => {
-    const identity = await settings.authenticate(credentials)
+    const identity = await limit('authenticate', settings.authenticate(credentials))
     if (!identity) throw new EverwireError('unauthorized', 'authenticate refused the client')
     assertIdentity(identity)
     return identity
@@ -189,6 +200,7 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     negotiation: new Negotiation(
       transports.map(({ name }) => name),
       settings.negotiate,
+      limit,
     ),
     limits: {
       heartbeatMs: settings.heartbeatMs,

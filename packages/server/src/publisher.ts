@@ -2,7 +2,8 @@ import { assertChannelName, encodeData, ownChannel, type Position } from '@everw
 import type { Hub } from './channels/hub.js'
 import type { ClientSession } from './client-session.js'
 import { Lanes } from './lanes.js'
-import { isPromise, type Schemas } from './schemas.js'
+import type { Schemas } from './schemas.js'
+import { isPromise } from './time-limit.js'
 
 export interface PublishOptions {
   /** A session that must not get it, or its public id: usually the one that caused it. */

@@ -3,12 +3,15 @@ import {
   decodeData,
   encodeData,
   EverwireError,
+  type Clock,
   type Contract,
   type MethodSchemas,
   type Payload,
   type SchemaIssue,
   type StandardSchema,
 } from '@everwire/core'
+import { isTooDeep } from './nesting.js'
+import { isPromise, within } from './time-limit.js'
 
 /** A payload that its schema has let pass. */
 export interface CheckedPayload {
@@ -17,6 +20,13 @@ export interface CheckedPayload {
   /** The same as it travels. */
   data: Payload | undefined
   binary: boolean | undefined
+}
+
+export interface SchemasOptions {
+  frameBytes: number
+  clock: Clock
+  /** How long an asynchronous schema may take. */
+  timeoutMs: number
 }
 
 type Side = 'methods' | 'clientMethods'
@@ -35,10 +45,17 @@ export class Schemas {
   readonly #prefixes: { prefix: string; events: ReadonlyMap<string, StandardSchema> }[] = []
   readonly #methods: Record<Side, ReadonlyMap<string, MethodSchemas>>
   readonly #payloadBytes: number
+  readonly #clock: Clock
+  readonly #timeoutMs: number
 
   /** @throws TypeError when the contract is wrong, naming where */
-  constructor({ channels = {}, methods = {}, clientMethods = {} }: Contract, frameBytes: number) {
+  constructor(
+    { channels = {}, methods = {}, clientMethods = {} }: Contract,
+    { frameBytes, clock, timeoutMs }: SchemasOptions,
+  ) {
     this.#payloadBytes = frameBytes - headerBytes
+    this.#clock = clock
+    this.#timeoutMs = timeoutMs
     for (const [pattern, schemas] of Object.entries(channels)) {
       if (pattern.slice(0, -1).includes('*'))
         throw new TypeError(`contract: ${pattern}: a * may stand at the end only, as in chat:*`)
@@ -67,14 +84,14 @@ export class Schemas {
 
   /**
    * The data of a publication as its schema makes it: at once, unless that is asynchronous.
-   * @throws EverwireError `bad-payload`, also for an event that the channel does not have
+   * @throws EverwireError `bad-payload`, also for an event that the channel does not have; `timeout`
    */
   publication(channel: string, event: string, value: unknown): unknown {
     const events = this.#eventsOf(channel)
     if (!events) return value
     const schema = events.get(event)
     if (!schema) throw new EverwireError('bad-payload', `${channel} has no event ${JSON.stringify(event)}`)
-    return validate(schema, value, `${event} in ${channel}`)
+    return this.#validate(schema, value, `${event} in ${channel}`)
   }
 
   /** A payload that came from outside. What the schema leaves as it was travels on as the bytes that it came in. */
@@ -87,7 +104,7 @@ export class Schemas {
     if (!this.knows(channel)) return { value: given, data, binary }
     const value = await this.publication(channel, event, given)
     // Parsed anew: a schema may change in place what it was given.
-    if (isDeepStrictEqual(value, decodeData({ data, binary }))) return { value, data, binary }
+    if (isSame(value, decodeData({ data, binary }), `${event} in ${channel}`)) return { value, data, binary }
     const made = encodeData(value)
     const bytes = made.data === undefined ? 0 : Buffer.byteLength(made.data)
     if (bytes > this.#payloadBytes)
@@ -95,16 +112,36 @@ export class Schemas {
     return { value, data: made.data, binary: made.binary }
   }
 
-  /** What a method is asked, as its schema makes it. @throws EverwireError `bad-payload` */
+  /** What a method is asked, as its schema makes it. @throws EverwireError `bad-payload`, `timeout` */
   input(name: string, value: unknown, side: Side = 'methods'): unknown {
     const schema = this.#methods[side].get(name)?.input
-    return schema ? validate(schema, value, `the input of ${name}`) : value
+    return schema ? this.#validate(schema, value, `the input of ${name}`) : value
   }
 
-  /** What a method answers, as its schema makes it. @throws EverwireError `bad-payload` */
+  /** What a method answers, as its schema makes it. @throws EverwireError `bad-payload`, `timeout` */
   output(name: string, value: unknown, side: Side = 'methods'): unknown {
     const schema = this.#methods[side].get(name)?.output
-    return schema ? validate(schema, value, `the output of ${name}`) : value
+    return schema ? this.#validate(schema, value, `the output of ${name}`) : value
+  }
+
+  #validate(schema: StandardSchema, value: unknown, what: string): unknown {
+    const read = (result: Awaited<ReturnType<StandardSchema['~standard']['validate']>>) => {
+      if (result.issues) throw new EverwireError('bad-payload', reasonOf(what, result.issues))
+      return result.value
+    }
+    const fail = (error: unknown): never => {
+      throw blame(error, value, what)
+    }
+    const late = () =>
+      new EverwireError('timeout', `the schema of ${what} took longer than ${this.#timeoutMs} ms`)
+    try {
+      const result = schema['~standard'].validate(value)
+      return isPromise(result)
+        ? within(this.#clock, this.#timeoutMs, result, late).then(read).catch(fail)
+        : read(result)
+    } catch (error) {
+      return fail(error)
+    }
   }
 
   #eventsOf(channel: string): ReadonlyMap<string, StandardSchema> | undefined {
@@ -112,16 +149,20 @@ export class Schemas {
   }
 }
 
-export const isPromise = (value: unknown): value is PromiseLike<unknown> =>
-  typeof (value as PromiseLike<unknown> | undefined)?.then === 'function'
-
-function validate(schema: StandardSchema, value: unknown, what: string): unknown {
-  const read = (result: Awaited<ReturnType<StandardSchema['~standard']['validate']>>) => {
-    if (result.issues) throw new EverwireError('bad-payload', reasonOf(what, result.issues))
-    return result.value
+/** @throws EverwireError `bad-payload` */
+function isSame(made: unknown, given: unknown, what: string): boolean {
+  try {
+    return isDeepStrictEqual(made, given)
+  } catch (error) {
+    throw blame(error, given, what)
   }
-  const result = schema['~standard'].validate(value)
-  return isPromise(result) ? result.then(read) : read(result)
+}
+
+/** A stack that overflows is the sender's fault where what it sent is nested for that, else the application's. */
+function blame(error: unknown, value: unknown, what: string): unknown {
+  return error instanceof RangeError && isTooDeep(value)
+    ? new EverwireError('bad-payload', `${what} is nested too deeply`, { cause: error })
+    : error
 }
 
 function reasonOf(what: string, issues: readonly SchemaIssue[]): string {

@@ -326,3 +326,103 @@ t.test('types that check nothing let everything of their channel pass', async (t
   const peer = await connect()
   t.equal((await peer.ask(['pub', 'chat:1', 'e', 'i'], '"any"')).header[0], 'ack')
 })
+
+t.test('a schema that does not answer is timeout, and its channel goes on', async (t) => {
+  const held: (() => void)[] = []
+  let letAsk = () => {}
+  const allAsked = new Promise<void>((resolve) => (letAsk = resolve))
+  const slow = schema(
+    (value) =>
+      new Promise((resolve) => {
+        if (held.push(() => resolve(value)) === 4) letAsk()
+      }),
+  )
+  const { app, clock, connect } = await start(
+    t,
+    { channels: { 'chat:*': { slow, quick: type() } }, clientMethods: { count: { input: slow } } },
+    { requestTimeoutMs: 3_000 },
+  )
+  const peer = await connect({ token: 'ann' })
+  await peer.ask(['sub', 'chat:1'])
+  const told = () =>
+    peer.frames.filter(({ header: [kind] }) => kind !== 'm').map(({ header: [kind, , code] }) => [kind, code])
+  peer.send(['pub', 'chat:1', 'slow', 'a'], '1')
+  peer.send(['pub', 'chat:1', 'quick', 'b'], '2')
+  const published = [app.everwire.publish('chat:1', 'slow', 3), app.everwire.publish('chat:1', 'quick', 4)]
+  const posted = app.inject({
+    method: 'POST',
+    url: '/everwire/channels/chat:1?event=slow',
+    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+    payload: '5',
+  })
+  const asked = app.everwire.sessions()[0]!.request('count', 6)
+  const ends = Promise.allSettled([...published, posted, asked])
+  await allAsked
+  await clock.advance(2_999)
+  t.strictSame([told(), peer.seen], [[], []])
+  await clock.advance(1)
+  await written(clock)
+  t.match(told()[0], ['err', 'timeout'])
+  t.match(await ends, [
+    { status: 'rejected', reason: { code: 'timeout', message: /the schema of slow in chat:1 took longer/ } },
+    { status: 'fulfilled' },
+    { status: 'fulfilled', value: { statusCode: 504, headers: { 'retry-after': String } } },
+    { status: 'rejected', reason: { code: 'timeout' } },
+  ])
+  const values = () => peer.seen.map(([, value]) => value).sort()
+  t.strictSame(values(), [2, 4], 'what waited behind them is published')
+  for (const answer of held) answer()
+  await written(clock)
+  t.equal((await peer.ask(['pub', 'chat:1', 'quick', 'c'], '7')).header[0], 'ack')
+  t.strictSame(values(), [2, 4, 7], 'what is answered late is not')
+  peer.send(['pub', 'chat:1', 'slow', 'd', 1], '8')
+  await clock.advance(3_000)
+  await written(clock)
+  t.match(told().at(-1), ['err', 'outcome-unknown'], 'a repetition: the first may have been stored')
+})
+
+t.test(
+  'JSON that is nested too deeply is bad-payload, whoever trips over it, and no failure of ours',
+  async (t) => {
+    const depth = (value: unknown): number => (Array.isArray(value) ? 1 + depth(value[0]) : 0)
+    const walk = schema((value) => depth(value) > 0 && value)
+    const { app, connect, logs } = await start(t, {
+      channels: {
+        'chat:*': {
+          same: type(),
+          walk,
+          later: schema(async (value) => depth(value)),
+          broken: schema(() => {
+            throw new RangeError('secret detail')
+          }),
+        },
+      },
+      methods: { ask: { input: walk } },
+    })
+    app.everwire.method('ask', () => 'never')
+    const peer = await connect({ token: 'ann' })
+    const nested = (levels: number) => '['.repeat(levels) + ']'.repeat(levels)
+    const failures = () => logs.filter(({ level }) => level >= 50).length
+    for (const event of ['same', 'walk', 'later'])
+      t.match((await peer.ask(['pub', 'chat:1', event, event], nested(30_000))).header.slice(2), [
+        'bad-payload',
+        `${event} in chat:1 is nested too deeply`,
+      ])
+    t.match((await peer.ask(['req', 'ask'], nested(30_000))).header.slice(2), ['bad-payload'])
+    const answer = await app.inject({
+      method: 'POST',
+      url: '/everwire/channels/chat:1?event=same',
+      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+      payload: nested(30_000),
+    })
+    t.match([answer.statusCode, answer.json()], [400, { code: 'bad-payload' }])
+    t.equal(failures(), 0)
+    for (const event of ['same', 'walk', 'later'])
+      t.equal((await peer.ask(['pub', 'chat:1', event, `${event}2`], nested(400))).header[0], 'ack')
+    t.match((await peer.ask(['pub', 'chat:1', 'broken', 'x'], nested(400))).header.slice(2), ['internal'])
+    t.equal(failures(), 1, 'a fault of the schema is in the log')
+    const ring: unknown[] = []
+    ring.push(ring)
+    await t.rejects(app.everwire.publish('chat:1', 'walk', ring), { code: 'bad-payload' })
+  },
+)

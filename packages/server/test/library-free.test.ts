@@ -958,6 +958,36 @@ t.test('hostile requests', async (t) => {
     t.strictSame([stream.status, (await stream.rest())[0]!.type], [200, 'refuse'])
   })
 
+  t.test('an authenticate hook that does not answer is answered for', async (t) => {
+    let asks = 0
+    let letAsk = () => {}
+    const allAsked = new Promise<void>((resolve) => (letAsk = resolve))
+    const node = await startHttpNode(t, {
+      helloTimeoutMs: 3_000,
+      authenticate: () => {
+        if (++asks === 4) letAsk()
+        return new Promise<never>(() => {})
+      },
+    })
+    node.app.everwire.channel('room:*', { history: {}, subscribe: true, publish: true })
+    const json = { ...ann, 'content-type': 'application/json' }
+    const plain = [
+      node.get('/channels/room:a', ann),
+      node.post('/channels/room:a', '1', json),
+      node.post('/tickets', '{"channel":"room:a"}', json),
+    ]
+    const opening = node.listen('/channels/room:a', { ...ann, ...events })
+    await allAsked
+    await node.clock.advance(3_000)
+    for (const { status, headers, json } of await Promise.all(plain)) {
+      t.match([status, json], [503, { code: 'temporary' }])
+      t.ok(headers.has('retry-after'))
+    }
+    const stream = await opening
+    t.strictSame([stream.status, (await stream.rest())[0]!.type], [200, 'refuse'])
+    t.equal(node.logs.filter(({ hook }) => hook === 'authenticate').length, 4, 'once for each')
+  })
+
   t.test('who goes away before the answer leaves nothing behind', async (t) => {
     let letGo = () => {}
     const asked = new Promise<void>((resolve) => (letGo = resolve))

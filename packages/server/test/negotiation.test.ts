@@ -1,4 +1,4 @@
-import { encodeFrame, EverwireError, type Frame } from '@everwire/core'
+import { encodeFrame, EverwireError, recoveryOf, type Frame } from '@everwire/core'
 import { createLinkPair } from '@everwire/testkit'
 import t, { type Test } from 'tap'
 import type { Negotiate, NegotiationAsk } from '../src/index.js'
@@ -20,6 +20,12 @@ async function probe({ accept, clock }: Node, frames: Frame['header'][], request
   pair.client.send(frames.map((frame) => encodeFrame(frame)))
   await clock.settle()
   return { heard, over: pair.client.over }
+}
+/** A hook that answers when it is told to. */
+function held<Answer>() {
+  let answer: (answer: Answer) => void = () => {}
+  const promise = new Promise<Answer>((resolve) => (answer = resolve))
+  return { hook: () => promise, answer: (given: Answer) => answer(given) }
 }
 const hello: Frame['header'][] = [
   ['hello', { v: 1, nonce: 'n' }],
@@ -165,4 +171,39 @@ t.test('who it is can be asked without opening a session', async (t) => {
   t.match(await post(node, { open: false, v: 2 }), { status: 426 })
   t.match(JSON.parse((await post(node, { open: true })).text), { session: String })
   t.match(await post(node, { open: false }), { status: 503, text: 'too-many-sessions' })
+})
+
+t.test('a hook that does not answer holds up nobody for longer than helloTimeoutMs', async (t) => {
+  for (const name of ['authenticate', 'negotiate'] as const) {
+    const slow = held<{ userId: string } & []>()
+    const node = await startNode(t, { [name]: slow.hook, helloTimeoutMs: 3_000 }, all.slice(1))
+    const late = () => node.logs.filter(({ level, msg }) => level >= 50 || /hook/.test(msg))
+    const opened = post(node, { token: 'ann' })
+    const link = await probe(node, [attach])
+    await node.clock.advance(2_999)
+    t.strictSame([link.heard, late()], [[], []], `${name}: in time still`)
+    await node.clock.advance(1)
+    const { status, text } = await opened
+    t.equal(status, 503)
+    t.match(text, `["refuse","temporary","${name} did not answer within 3000 ms`)
+    t.equal(recoveryOf('temporary'), 'retry', 'a client tries again')
+    t.match(link.heard, [['refuse', 'hello-timeout']])
+    t.match(
+      late(),
+      Array.from({ length: 2 }, () => ({ hook: name, msg: 'everwire: a hook did not answer in time' })),
+      'one line for each of the two',
+    )
+    slow.answer(Object.assign([], { userId: 'ann' }) as never)
+    await node.clock.settle()
+    t.equal(node.app.everwire.sessions().length, 0, 'what comes late opens nothing')
+    t.equal(late().length, 2)
+    t.match(await post(node, { token: 'ann' }), { status: 200 })
+  }
+})
+
+t.test('a probe whose negotiation does not answer is refused', async (t) => {
+  const node = await start(t, () => new Promise(() => {}))
+  const { heard } = await probe(node, hello)
+  await node.clock.advance(5_000)
+  t.match(heard, [['refuse', 'hello-timeout']])
 })

@@ -48,7 +48,7 @@ export class ChannelAccess {
     return this.#isServerKey(bearerOf(request))
   }
 
-  /** Rejects with what `authenticate` throws, `unauthorized`, or `token-expired`. */
+  /** Rejects with what `authenticate` throws, `unauthorized`, `temporary` when it takes too long, or `token-expired`. */
   async authenticate(request: FastifyRequest): Promise<Identity> {
     // The key must not reach a hook that takes it for the token of a user.
     if (this.isServer(request)) throw new EverwireError('forbidden', 'a key of the server publishes, no more')
