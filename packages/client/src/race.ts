@@ -26,7 +26,7 @@ export function race<Candidate, Result>(
     const controller = new AbortController()
     const { signal } = controller
     const end = () => controller.abort()
-    outer.addEventListener('abort', end)
+    outer.addEventListener('abort', end, { signal })
     let next = 0
     let running = 0
     const start = () => {

@@ -1,51 +1,12 @@
-import t, { type Test } from 'tap'
-import { createClient, type ClientOptions } from '@everwire/client'
+import t from 'tap'
 import { createFakeClock } from '@everwire/testkit'
-import { createScriptedNetwork, type Path } from './scripted-network.js'
+import type { Path } from './scripted-network.js'
+import { fakePage, memory, open, world } from './world.js'
 
 // Which transport a client takes, when, and what it says of that; on a network and in a time that are made up.
 
-const open: Path = { is: 'open' }
-
-function memory() {
-  const kept = new Map<string, string>()
-  return {
-    kept,
-    getItem: (key: string) => kept.get(key) ?? null,
-    setItem: (key: string, value: string) => void kept.set(key, value),
-  }
-}
-
-function world(
-  t: Test,
-  paths: Record<string, Path>,
-  options: Partial<ClientOptions> = {},
-  clock = createFakeClock({ startMs: 1_000_000 }),
-) {
-  const started = clock.now()
-  const network = createScriptedNetwork(clock, paths)
-  const client = createClient({
-    url: 'http://localhost:1/everwire',
-    transports: network.transports,
-    fetch: network.fetch,
-    clock,
-    random: () => 0.5,
-    ...options,
-  })
-  t.teardown(() => client.close())
-  const states: string[] = []
-  client.on('state', ({ state, transport }) => states.push(transport ? `${state} ${transport}` : state))
-  return {
-    client,
-    clock,
-    network,
-    states,
-    events: () => network.events.map(({ at, transport, what }) => `${what} ${transport} ${at - started}`),
-  }
-}
-
 t.test('a first choice that works is attached at once, and nothing else is tried', async (t) => {
-  const { client, clock, events } = world(t, { websocket: open, sse: open })
+  const { client, clock, events } = world(t, { websocket: open(), sse: open() })
   client.connect()
   await clock.settle()
   t.equal(client.state, 'connected')
@@ -60,7 +21,7 @@ t.test('a first choice that works is attached at once, and nothing else is tried
 })
 
 t.test('one that is blocked costs no time: the next asks for a session, and attaches', async (t) => {
-  const { client, clock, events } = world(t, { websocket: { is: 'blocked' }, sse: open, polling: open })
+  const { client, clock, events } = world(t, { websocket: { is: 'blocked' }, sse: open(), polling: open() })
   client.connect()
   await clock.settle()
   await clock.settle()
@@ -76,7 +37,7 @@ t.test('one that is blocked costs no time: the next asks for a session, and atta
 })
 
 t.test('beside one that is silent the next starts after the stagger', async (t) => {
-  const { client, clock, events, network } = world(t, { websocket: { is: 'silent' }, sse: open })
+  const { client, clock, events, network } = world(t, { websocket: { is: 'silent' }, sse: open() })
   client.connect()
   await clock.advance(999)
   t.equal(client.state, 'connecting')
@@ -89,14 +50,14 @@ t.test('beside one that is silent the next starts after the stagger', async (t) 
 
 t.test('two that are silent cost two staggers', async (t) => {
   const silent: Path = { is: 'silent' }
-  const { client, clock } = world(t, { websocket: silent, sse: silent, polling: open })
+  const { client, clock } = world(t, { websocket: silent, sse: silent, polling: open() })
   client.connect()
   await clock.advance(2_000)
   t.equal(client.transport, 'polling')
 })
 
 t.test('a link on which no ping comes back does not count', async (t) => {
-  const { client, clock, states } = world(t, { websocket: { is: 'half' }, sse: open })
+  const { client, clock, states } = world(t, { websocket: { is: 'half' }, sse: open() })
   client.connect()
   await clock.advance(10_000)
   t.equal(client.transport, 'sse')
@@ -106,7 +67,7 @@ t.test('a link on which no ping comes back does not count', async (t) => {
 })
 
 t.test('who opens and dies is tried twice, then set back, for longer each time', async (t) => {
-  const paths: Record<string, Path> = { websocket: { is: 'open', diesAfterMs: 200 }, sse: open }
+  const paths: Record<string, Path> = { websocket: { is: 'open', diesAfterMs: 200 }, sse: open() }
   const { client, clock, network } = world(t, paths)
   client.connect()
   await clock.advance(3_000)
@@ -125,7 +86,7 @@ t.test('who opens and dies is tried twice, then set back, for longer each time',
 })
 
 t.test('a single early break is an accident', async (t) => {
-  const { client, clock, network } = world(t, { websocket: open, sse: open })
+  const { client, clock, network } = world(t, { websocket: open(), sse: open() })
   client.connect()
   await clock.advance(300)
   network.cut()
@@ -136,7 +97,7 @@ t.test('a single early break is an accident', async (t) => {
 t.test('who comes again goes straight to what worked', async (t) => {
   const store = memory()
   const clock = createFakeClock({ startMs: 1_000_000 })
-  const paths: Record<string, Path> = { websocket: { is: 'silent' }, sse: open }
+  const paths: Record<string, Path> = { websocket: { is: 'silent' }, sse: open() }
   const first = world(t, paths, { memory: store }, clock)
   first.client.connect()
   await clock.advance(2_000)
@@ -172,7 +133,7 @@ t.test('a memory that is broken, full or forbidden does no harm', async (t) => {
       const setItem = () => {
         throw new Error('QuotaExceededError')
       }
-      const { client, clock } = world(t, { websocket: open, sse: open }, { memory: { getItem, setItem } })
+      const { client, clock } = world(t, { websocket: open(), sse: open() }, { memory: { getItem, setItem } })
       client.connect()
       await clock.settle()
       t.equal(client.transport, 'websocket')
@@ -180,7 +141,7 @@ t.test('a memory that is broken, full or forbidden does no harm', async (t) => {
 })
 
 t.test('the server refuses and orders, and says why', async (t) => {
-  const { client, clock, network } = world(t, { websocket: { is: 'blocked' }, sse: open, polling: open })
+  const { client, clock, network } = world(t, { websocket: { is: 'blocked' }, sse: open(), polling: open() })
   network.offer([
     { name: 'polling', offered: true, reason: 'this network holds streams back', rank: 0 },
     { name: 'sse', offered: true, reason: 'enabled', rank: 1 },
@@ -199,7 +160,7 @@ t.test('the server refuses and orders, and says why', async (t) => {
 })
 
 t.test('what this runtime lacks is not tried, and one transport alone is never given up', async (t) => {
-  const lacking = world(t, { websocket: { is: 'open', unsupported: true }, sse: open })
+  const lacking = world(t, { websocket: { is: 'open', unsupported: true }, sse: open() })
   lacking.client.connect()
   await lacking.clock.settle()
   t.same(lacking.events(), ['attach sse 0'])
@@ -214,7 +175,7 @@ t.test('what this runtime lacks is not tried, and one transport alone is never g
 })
 
 t.test('an outage of everything sets nothing back', async (t) => {
-  const { client, clock, network } = world(t, { websocket: open, sse: open })
+  const { client, clock, network } = world(t, { websocket: open(), sse: open() })
   client.connect()
   await clock.advance(10_000)
   network.isUp = false
@@ -227,7 +188,7 @@ t.test('an outage of everything sets nothing back', async (t) => {
 })
 
 t.test('comes back on what worked, and goes up when a better one works again', async (t) => {
-  const paths: Record<string, Path> = { websocket: { is: 'blocked' }, sse: open }
+  const paths: Record<string, Path> = { websocket: { is: 'blocked' }, sse: open() }
   const { client, clock, states } = world(t, paths)
   client.connect()
   await clock.advance(1_000)
@@ -254,7 +215,7 @@ t.test('a path that cuts what is silent is kept alive, after two cuts', async (t
 })
 
 t.test('silence that is cut from the start sets nothing back', async (t) => {
-  const { client, clock } = world(t, { websocket: { is: 'open', idleMs: 4_000 }, sse: open })
+  const { client, clock } = world(t, { websocket: { is: 'open', idleMs: 4_000 }, sse: open() })
   client.connect()
   await clock.advance(120_000)
   t.equal(client.transport, 'websocket')
@@ -263,18 +224,18 @@ t.test('silence that is cut from the start sets nothing back', async (t) => {
 
 t.test('what a transport found out of the path is remembered with it', async (t) => {
   const store = memory()
-  const first = world(t, { sse: open }, { memory: store })
+  const first = world(t, { sse: open() }, { memory: store })
   first.network.transports[0]!.way = 'POST'
   first.client.connect()
   await first.clock.settle()
-  const second = world(t, { websocket: open, sse: open }, { memory: store })
+  const second = world(t, { websocket: open(), sse: open() }, { memory: store })
   t.equal(second.network.transports[1]!.way, 'POST')
   t.equal(second.network.transports[0]!.way, undefined)
 })
 
 t.test('who was silent while another won is set back, who had no time is not', async (t) => {
   const silent: Path = { is: 'silent' }
-  const { client, clock } = world(t, { websocket: silent, sse: silent, polling: open })
+  const { client, clock } = world(t, { websocket: silent, sse: silent, polling: open() })
   client.connect()
   await clock.advance(2_000)
   t.equal(client.transport, 'polling')
@@ -288,7 +249,7 @@ t.test('who was silent while another won is set back, who had no time is not', a
 t.test(
   'a token that has expired is fetched anew once, at once; then as slowly as anything else',
   async (t) => {
-    const paths: Record<string, Path> = { websocket: open }
+    const paths: Record<string, Path> = { websocket: open() }
     let fetched = 0
     const { client, clock, network } = world(t, paths, { getToken: () => `t${++fetched}` })
     client.connect()
@@ -314,7 +275,7 @@ t.test('getToken may end it, fail, or never answer', async (t) => {
   const { EverwireError } = await import('@everwire/client')
   const ending = world(
     t,
-    { websocket: open },
+    { websocket: open() },
     {
       getToken: () => {
         throw new EverwireError('unauthorized', 'logged out')
@@ -328,7 +289,7 @@ t.test('getToken may end it, fail, or never answer', async (t) => {
   let asked = 0
   const hanging = world(
     t,
-    { websocket: open },
+    { websocket: open() },
     { getToken: () => (++asked === 1 ? new Promise<string>(() => {}) : 'token') },
   )
   hanging.client.connect()
@@ -340,7 +301,7 @@ t.test('a time to wait that the server names is obeyed, whatever the page hears'
   const page = fakePage(t)
   const paths: Record<string, Path> = {
     websocket: { is: 'open', refuses: ['rate-limited', 40_000] },
-    sse: open,
+    sse: open(),
   }
   const { client, clock, events } = world(t, paths)
   client.connect()
@@ -357,7 +318,7 @@ t.test('a time to wait that the server names is obeyed, whatever the page hears'
 
 t.test('what the page hears hastens nothing beyond the backoff', async (t) => {
   const page = fakePage(t)
-  const { client, clock, network } = world(t, { websocket: open })
+  const { client, clock, network } = world(t, { websocket: open() })
   network.isUp = false
   client.connect()
   for (let tenth = 0; tenth < 600; tenth++) {
@@ -372,7 +333,7 @@ t.test('what the page hears hastens nothing beyond the backoff', async (t) => {
 
 t.test('when the network may have changed a silent link is found out at once', async (t) => {
   const page = fakePage(t)
-  const paths: Record<string, Path> = { websocket: open, sse: open }
+  const paths: Record<string, Path> = { websocket: open(), sse: open() }
   const { client, clock } = world(t, paths)
   client.connect()
   await clock.advance(10_000)
@@ -385,7 +346,7 @@ t.test('when the network may have changed a silent link is found out at once', a
 })
 
 t.test('a page that sleeps is no dead server', async (t) => {
-  const { client, clock, states } = world(t, { websocket: open })
+  const { client, clock, states } = world(t, { websocket: open() })
   client.connect()
   await clock.advance(1_000)
   await clock.sleep(3_600_000)
@@ -395,7 +356,7 @@ t.test('a page that sleeps is no dead server', async (t) => {
 
 t.test('a page that is kept closes its link, and comes back with its session', async (t) => {
   const page = fakePage(t)
-  const { client, clock, network, events } = world(t, { websocket: open })
+  const { client, clock, network, events } = world(t, { websocket: open() })
   client.connect()
   await clock.advance(1_000)
   page.fire('pagehide', { persisted: true })
@@ -410,7 +371,7 @@ t.test('a page that is kept closes its link, and comes back with its session', a
 
 t.test('a page that is left says good-bye', async (t) => {
   const page = fakePage(t)
-  const { client, clock } = world(t, { websocket: open })
+  const { client, clock } = world(t, { websocket: open() })
   client.connect()
   await clock.advance(1_000)
   page.fire('pagehide', { persisted: false })
@@ -418,24 +379,3 @@ t.test('a page that is left says good-bye', async (t) => {
   t.equal(clock.pending, 0)
   t.equal(page.listeners, 0, 'it listens to nothing any more')
 })
-
-/** Listeners of the page, in a runtime that has none. */
-function fakePage(t: Test) {
-  const target = new EventTarget()
-  let listeners = 0
-  const add = (type: string, listener: EventListener, options: { signal: AbortSignal }) => {
-    listeners++
-    options.signal.addEventListener('abort', () => listeners--)
-    target.addEventListener(type, listener, options)
-  }
-  Object.assign(globalThis, { addEventListener: add })
-  t.teardown(() => {
-    delete (globalThis as Record<string, unknown>).addEventListener
-  })
-  return {
-    fire: (type: string, fields = {}) => target.dispatchEvent(Object.assign(new Event(type), fields)),
-    get listeners() {
-      return listeners
-    },
-  }
-}
