@@ -6,6 +6,7 @@ import { build } from 'esbuild'
 import Fastify from 'fastify'
 import type { AddressInfo } from 'node:net'
 import { chromium } from 'playwright-core'
+import { until } from '../verify/support/until.js'
 
 export type ServerOptions = Omit<Parameters<typeof everwire>[1], 'transports' | 'authenticate'>
 
@@ -60,6 +61,11 @@ export async function createBrowserWorld(options: ServerOptions = {}, browserArg
     publish() {
       timer = setInterval(() => void app.everwire.publish('chat:a', 'n', ++published), 20)
       return () => clearInterval(timer)
+    },
+    /** Some more are published. */
+    async more() {
+      const sofar = published
+      await until('more publications', () => published > sofar + 15, 10_000)
     },
     async close() {
       clearInterval(timer)

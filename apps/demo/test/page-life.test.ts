@@ -35,7 +35,7 @@ t.test('a page that is frozen and wakes has lost nothing, and asks for one token
     () => page.evaluate(() => window.page.client.state === 'connected'),
     20_000,
   )
-  await new Promise((resolve) => setTimeout(resolve, 500))
+  await world.more()
   stop()
   const last = world.published()
   await pollUntil(
@@ -62,7 +62,7 @@ t.test(
     const own = () => world.sessions().filter(({ userId }) => userId === 'ben')
     await page.evaluate(() => void ((window as { mark?: boolean }).mark = true))
     await page.goto(`${world.url}/other`)
-    await new Promise((resolve) => setTimeout(resolve, 500))
+    await world.more()
     // A page from the cache is not loaded again: there is no load to wait for.
     await page.goBack({ waitUntil: 'commit' }).catch(() => {})
     await pollUntil('the first page', async () => new URL(page.url()).pathname === '/', 10_000)

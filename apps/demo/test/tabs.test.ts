@@ -49,7 +49,7 @@ t.test('three tabs are one session, and a leader that is killed costs nothing', 
     15_000,
   )
   await left.evaluate(() => window.page.client.channel('chat:a').publish('word', 'after'))
-  await new Promise((resolve) => setTimeout(resolve, 300))
+  await world.more()
   stop()
   const last = world.published()
   for (const tab of [left, right]) {
