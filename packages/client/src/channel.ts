@@ -59,6 +59,8 @@ type Listener = (data: unknown, meta: PublicationMeta) => void
 
 interface ChannelEvents {
   gap: (gap: Gap) => void
+  /** The server has accepted: the first time, and again in each new session. */
+  subscribed: () => void
   /** The server took the subscription back. */
   unsubscribed: (info: { code: ErrorCode }) => void
 }
@@ -69,7 +71,7 @@ export interface Channel {
   readonly subscribed: boolean
   /** Where the channel stands; channels with history only, once subscribed. */
   readonly position: Position | undefined
-  /** Hears an event of the channel, every one (`*`), a `gap`, or `unsubscribed`. Returns its own undo. */
+  /** Hears an event of the channel, every one (`*`), a `gap`, `subscribed`, or `unsubscribed`. Returns its own undo. */
   on<Name extends keyof ChannelEvents>(event: Name, listener: ChannelEvents[Name]): Off
   on(event: string, listener: Listener): Off
   /**
@@ -153,6 +155,7 @@ export function createChannel(name: string, host: ChannelHost): ChannelEnd {
       if (interrupted && !from.length) gap('session', at)
       interrupted = false
       settle()
+      emit('subscribed')
     })
   }
 
@@ -246,7 +249,7 @@ export function createChannel(name: string, host: ChannelHost): ChannelEnd {
       return position
     },
     on: (event: string, listener: (...args: never[]) => void) =>
-      events.on(['gap', 'unsubscribed', '*'].includes(event) ? event : `:${event}`, listener),
+      events.on(['gap', 'subscribed', 'unsubscribed', '*'].includes(event) ? event : `:${event}`, listener),
     subscribe: ({ position: from } = {}) =>
       new Promise((resolve, reject) => {
         const { closed } = host.operations

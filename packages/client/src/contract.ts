@@ -42,12 +42,13 @@ export interface TypedChannel<C extends Contract, Name extends string> extends O
   Channel,
   'on' | 'publish'
 > {
-  /** Hears an event of the channel, every one (`*`), a `gap`, or `unsubscribed`. Returns its own undo. */
+  /** Hears an event of the channel, every one (`*`), a `gap`, `subscribed`, or `unsubscribed`. Returns its own undo. */
   on<Event extends EventName<C, Name>>(
     event: Event,
     listener: (data: DataOf<C, Name, Event>, meta: PublicationMeta) => void,
   ): Off
   on(event: 'gap', listener: (gap: Gap) => void): Off
+  on(event: 'subscribed', listener: () => void): Off
   on(event: 'unsubscribed', listener: (info: { code: ErrorCode }) => void): Off
   on(event: '*', listener: (data: unknown, meta: PublicationMeta) => void): Off
   /** As `Channel.publish`; rejects with `bad-payload` what the server's schema refuses. */

@@ -10,6 +10,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Registry } from 'prom-client'
 import { createChannelResources } from './library-free/resources.js'
+import { createFollow, createHistory, type ChannelHistory, type ChannelListener } from './channels/follow.js'
 import { createChannelRules, type ChannelOptions } from './channels/rules.js'
 import type { ClientSession, Identity, ServerSession, SessionHost } from './client-session.js'
 import { Cluster } from './cluster/cluster.js'
@@ -35,6 +36,8 @@ export interface Everwire {
   /** Random name of this process on the bus and in session ids; a restart changes it. */
   readonly nodeId: string
   readonly bus: Bus
+  /** Path that everything stands under, without a slash at the end. */
+  readonly prefix: string
   /**
    * Says what holds for a channel, or for all whose names start so: `chat:*`. The most exact pattern wins. Channels
    * that fit no pattern do not exist, and what a pattern does not allow is denied.
@@ -59,6 +62,17 @@ export interface Everwire {
     data?: unknown,
     options?: PublishOptions,
   ): Promise<Position | undefined>
+  /**
+   * Reads a channel as the server, from now on: no authorization is asked. Resolves, with the undo, once nothing that
+   * comes later can be missed. Rejects with an EverwireError: `unknown-channel`, or what the bus says.
+   */
+  follow(channel: string, listener: ChannelListener): Promise<() => void>
+  /**
+   * The publications of a channel before an offset (default: the newest), oldest first, as the server.
+   * Rejects with an EverwireError: `unknown-channel`, `no-history`, or what the bus says.
+   * @default limit 100
+   */
+  history(channel: string, options?: { before?: number; limit?: number }): Promise<ChannelHistory>
   /** The sessions that this node owns, of one user or all. */
   sessions(userId?: string): ClientSession[]
   /** A session of this node by its public id. */
@@ -241,9 +255,12 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
   app.decorate('everwire', {
     nodeId,
     bus,
+    prefix,
     channel: (pattern, channelOptions) => rules.add(pattern, channelOptions),
     method: (name, method) => methods.add(name, method),
     publish,
+    follow: createFollow(hub, (error) => log.error({ err: error }, 'everwire: a listener of a channel failed')),
+    history: createHistory(hub),
     publishToUser: (userId, ...message) => publish(userChannel(userId), ...message),
     sessions: (userId) =>
       [...sessions].filter((session) => userId === undefined || session.userId === userId),

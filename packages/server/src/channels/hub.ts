@@ -6,6 +6,7 @@ import {
   type Bus,
   type GapReason,
   type HistoryPage,
+  type HistoryRange,
   type LivePublication,
   type Message,
   type Position,
@@ -215,10 +216,12 @@ export class Hub {
 
   /** A page of what is kept after an offset, from the bus itself. @throws EverwireError `no-history` */
   async read(key: string, after: number, limit: number): Promise<HistoryPage> {
-    const rule = this.rule(key)
-    if (!rule.history) throw new EverwireError('no-history', 'the channel keeps no history')
-    await this.declare(rule)
-    return await this.#bus.read(key, rule.history, { after, limit })
+    return await this.#read(key, { after, limit })
+  }
+
+  /** A page of the newest that is kept before an offset, from the bus itself. @throws EverwireError `no-history` */
+  async readBefore(key: string, before: number, limit: number): Promise<HistoryPage> {
+    return await this.#read(key, { before, limit })
   }
 
   /**
@@ -241,11 +244,8 @@ export class Hub {
     reader: Pick<Reader, 'id'>,
     maxBytes: number,
   ): Promise<string> {
-    const rule = this.rule(key)
-    const { history } = rule
-    if (!history) throw new EverwireError('unknown-channel', 'the channel keeps no history')
-    await this.declare(rule)
-    const { epoch, publications } = await this.#bus.read(key, history, { before, limit: limit + 1 })
+    if (!this.rule(key).history) throw new EverwireError('unknown-channel', 'the channel keeps no history')
+    const { epoch, publications } = await this.readBefore(key, before, limit + 1)
     const parts: string[] = []
     let bytes = 200
     let more = publications.length > limit
@@ -259,6 +259,13 @@ export class Hub {
       if (part !== '') parts.unshift(part)
     }
     return `{"epoch":${JSON.stringify(epoch)},"publications":[${parts.join(',')}],"more":${more}}`
+  }
+
+  async #read(key: string, range: HistoryRange): Promise<HistoryPage> {
+    const rule = this.rule(key)
+    if (!rule.history) throw new EverwireError('no-history', 'the channel keeps no history')
+    await this.declare(rule)
+    return await this.#bus.read(key, rule.history, range)
   }
 
   #entry(key: string): Entry {
