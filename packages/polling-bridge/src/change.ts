@@ -1,0 +1,31 @@
+import type { Revision } from './announcement.js'
+
+/** One operation of a JSON Patch (RFC 6902). */
+export type PatchOperation =
+  | { op: 'add' | 'replace' | 'test'; path: string; value: unknown }
+  | { op: 'remove'; path: string }
+  | { op: 'move' | 'copy'; from: string; path: string }
+
+/** Events of a resource's channel, and what each publication holds. */
+export interface Changes {
+  /** The whole resource. `from` is the state that was published before, null where the publisher does not know. */
+  snapshot: { from: Revision | null; to: Revision; data: unknown }
+  /** What makes one state of another. */
+  patch: { from: Revision; to: Revision; patch: PatchOperation[] }
+  /** Something changed: ask again. */
+  invalidate: { to: Revision | null }
+}
+
+/** How a resource is brought to its readers; `off` is as if the bridge were not there. */
+export type Mode = 'off' | 'polling' | 'live'
+
+/** Where operators switch, and what of; a field that is left away is as the options say. */
+export const controlChannel = 'polling-bridge:control'
+export interface Control {
+  mode?: Mode | undefined
+  /** Percentage of users, 0 to 100. */
+  rollout?: number | undefined
+}
+
+/** Request header in which one client asks for a mode. */
+export const modeHeader = 'everwire-mode'
