@@ -32,7 +32,7 @@ const table = [
     otherHalf: /^packages\/transport-[^/]+\/src\/server(\.|\/|$)/,
   },
   { where: /^packages\/(bus|presence)-[^/]+\//, allow: [core, node], drivers: true },
-  { where: /^packages\/testkit\//, allow: [core, node, /^fast-check$/] },
+  { where: /^packages\/testkit\//, allow: [core, node, /^fast-check$/, /^playwright-core$/] },
   // For one framework each: its binding loads no other.
   { where: /^packages\/react\//, allow: [/^@everwire\/client(\/|$)/, /^react$/] },
   { where: /^packages\/vue\//, allow: [/^@everwire\/client(\/|$)/, /^vue$/] },

@@ -8,14 +8,14 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { everwire } from 'everwire/server'
 import Fastify from 'fastify'
-import { chromium, type Browser } from 'playwright-core'
+import { launchChromium, withoutChromium } from '@everwire/testkit/chromium'
+import type { Browser } from 'playwright-core'
 import t from 'tap'
 
 // The client as one file for a script tag, in a real browser.
 
 const home = new URL('../../../packages/everwire/', import.meta.url)
-const executablePath = process.env.CHROMIUM_PATH
-const options = { skip: executablePath ? false : 'CHROMIUM_PATH is not set' }
+const options = { skip: withoutChromium }
 // Inside the package, so that the imports of the README's program resolve as they do for who installed them.
 const folder = mkdtempSync(path.join(import.meta.dirname, 'browser-build-'))
 const bundle = path.join(folder, 'everwire.js')
@@ -24,11 +24,8 @@ let browser: Browser
 t.before(async () => {
   const build = [fileURLToPath(new URL('build.mjs', home)), '--source', '--outfile', bundle]
   await promisify(execFile)(process.execPath, build)
-  if (!executablePath) return
-  browser = await chromium.launch({
-    executablePath,
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
-  })
+  if (withoutChromium) return
+  browser = await launchChromium()
 })
 t.teardown(async () => {
   await browser?.close()

@@ -5,7 +5,7 @@ import { webSocket } from '@everwire/transport-websocket/server'
 import { build } from 'esbuild'
 import Fastify from 'fastify'
 import type { AddressInfo } from 'node:net'
-import { chromium } from 'playwright-core'
+import { launchChromium } from '@everwire/testkit/chromium'
 import { until } from '../verify/support/until.js'
 
 export type ServerOptions = Omit<Parameters<typeof everwire>[1], 'transports' | 'authenticate'>
@@ -40,11 +40,10 @@ export async function createBrowserWorld(options: ServerOptions = {}, browserArg
         .send('<!doctype html><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>'),
     )
   await app.listen({ port: 0, host: '127.0.0.1' })
-  const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM_PATH!,
+  const browser = await launchChromium({
     // Playwright turns it off, and people have it on.
     ignoreDefaultArgs: ['--disable-back-forward-cache'],
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', ...browserArgs],
+    args: browserArgs,
   })
   let published = 0
   let timer: ReturnType<typeof setInterval> | undefined

@@ -1,14 +1,13 @@
 import { everwire } from '@everwire/server'
 import { sse } from '@everwire/transport-sse/server'
 import Fastify from 'fastify'
-import { chromium } from 'playwright-core'
+import { launchChromium, withoutChromium } from '@everwire/testkit/chromium'
 import t from 'tap'
 
 // The EventSource of a real browser, with one ticket, over the ends of many streams.
 
 const total = 200
-const executablePath = process.env.CHROMIUM_PATH
-const skip = executablePath ? false : 'CHROMIUM_PATH is not set'
+const skip = withoutChromium
 
 interface Seen {
   values: number[]
@@ -36,10 +35,7 @@ t.test('an EventSource with a ticket comes back by itself, and misses nothing', 
   const address = await app.listen({ port: 0, host: '127.0.0.1' })
   t.teardown(() => app.close())
 
-  const browser = await chromium.launch({
-    executablePath: executablePath!,
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
-  })
+  const browser = await launchChromium()
   t.teardown(() => browser.close())
   const page = await browser.newPage()
   await page.goto(address)

@@ -1,5 +1,6 @@
 import axe from 'axe-core'
-import { chromium, type Browser, type Locator, type Page } from 'playwright-core'
+import { launchChromium, withoutChromium } from '@everwire/testkit/chromium'
+import type { Browser, Locator, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { createDemo } from '../src/app.js'
 import { buildPage } from '../src/build-page.js'
@@ -8,23 +9,16 @@ import type { PathFaults } from '../src/path-faults.js'
 
 // The lab's page in a real browser: what it shows of three networks, and what it leaves behind.
 
-const executablePath = process.env.CHROMIUM_PATH
-const options = { skip: executablePath ? false : 'CHROMIUM_PATH is not set' }
+const options = { skip: withoutChromium }
 const publicDir = t.testdir()
 const demo = createDemo({ publicDir })
 let browser: Browser
 let url = ''
 
 t.before(async () => {
-  if (!executablePath) return
+  if (withoutChromium) return
   await buildPage(publicDir, { conditions: ['@everwire/source'] })
-  const [{ port }, launched] = await Promise.all([
-    demo.start(),
-    chromium.launch({
-      executablePath,
-      args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
-    }),
-  ])
+  const [{ port }, launched] = await Promise.all([demo.start(), launchChromium()])
   url = `http://127.0.0.1:${port}`
   browser = launched
 })

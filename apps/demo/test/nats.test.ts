@@ -5,7 +5,8 @@ import { createClient, type Client } from '@everwire/client'
 import { startNats, type Nats } from '@everwire/testkit/nats-server'
 import { sse } from '@everwire/transport-sse/client'
 import { webSocket } from '@everwire/transport-websocket/client'
-import { chromium, type Browser, type Page } from 'playwright-core'
+import { launchChromium, withoutChromium } from '@everwire/testkit/chromium'
+import type { Browser, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { createDemo, type Demo } from '../src/app.js'
 import { buildPage } from '../src/build-page.js'
@@ -15,7 +16,6 @@ import { chatChannel, tickerChannel, type ChatMessage } from '../src/shared.js'
 
 t.setTimeout(200_000)
 
-const executablePath = process.env.CHROMIUM_PATH
 const documentation = readFileSync(new URL('../../../docs/nats.md', import.meta.url), 'utf8')
 const patienceMs = 20_000
 
@@ -141,15 +141,12 @@ t.test('createPublisher publishes to both kinds', async (t) => {
   t.equal(await publisher.subject(tickerChannel('AMP')), 'ew.in.live.ticker.AMP')
 })
 
-t.test('in a real browser', { skip: executablePath ? false : 'CHROMIUM_PATH is not set' }, async (t) => {
+t.test('in a real browser', { skip: withoutChromium }, async (t) => {
   let browser: Browser
   let page: Page
   const faults: string[] = []
   t.before(async () => {
-    browser = await chromium.launch({
-      executablePath: executablePath!,
-      args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
-    })
+    browser = await launchChromium()
     page = await browser.newPage()
     page.setDefaultTimeout(patienceMs)
     page.on('pageerror', (error) => faults.push(String(error)))

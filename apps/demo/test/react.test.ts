@@ -5,7 +5,8 @@ import { webSocket } from '@everwire/transport-websocket/server'
 import { build } from 'esbuild'
 import Fastify from 'fastify'
 import type { AddressInfo } from 'node:net'
-import { chromium, type Page } from 'playwright-core'
+import { launchChromium } from '@everwire/testkit/chromium'
+import type { Page } from 'playwright-core'
 import { createElement as h } from 'react'
 import { renderToString } from 'react-dom/server'
 import t, { type Test } from 'tap'
@@ -15,10 +16,7 @@ import { until } from '../verify/support/until.js'
 // The hooks in a real browser, in StrictMode, on a page that a server has rendered.
 
 const app = Fastify({ forceCloseConnections: true })
-const browser = chromium.launch({
-  executablePath: process.env.CHROMIUM_PATH!,
-  args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
-})
+const browser = launchChromium()
 const sessions = () => app.everwire.sessions()
 
 t.before(async () => {

@@ -1,5 +1,5 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
-import { chromium } from 'playwright-core'
+import { launchChromium, withoutChromium } from '@everwire/testkit/chromium'
 import t from 'tap'
 import { freePort, startBackend } from '../verify/dev-proxies/backend.js'
 import { transportNames } from '../verify/dev-proxies/dev-server.js'
@@ -9,8 +9,7 @@ import { outputFolder } from '../verify/support/output-folder.js'
 
 // A page behind the proxy of Vite's dev server, whose module is edited.
 
-const executablePath = process.env.CHROMIUM_PATH
-const skip = executablePath ? false : 'CHROMIUM_PATH is not set'
+const skip = withoutChromium
 
 t.test(
   'hot replacement leaves no session behind, on any transport through the proxy',
@@ -23,10 +22,7 @@ t.test(
     t.teardown(() => backend.close())
     const server = await startVite({ backendPort: backend.port, port: await freePort(), folder })
     t.teardown(() => server.close())
-    const browser = await chromium.launch({
-      executablePath: executablePath!,
-      args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
-    })
+    const browser = await launchChromium()
     t.teardown(() => browser.close())
 
     for (const transport of transportNames) {

@@ -4,17 +4,13 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { chromium } from 'playwright-core'
+import { launchChromium } from '@everwire/testkit/chromium'
 import { freePort, startBackend } from './dev-proxies/backend.js'
 import { transportNames, type DevServer, type DevServerOptions } from './dev-proxies/dev-server.js'
 import { startNext } from './dev-proxies/next.js'
 import { visit, type Visit } from './dev-proxies/visit.js'
 import { startVite } from './dev-proxies/vite.js'
 import { outputFolder } from './support/output-folder.js'
-
-const executablePath = process.env.CHROMIUM_PATH
-if (!executablePath)
-  throw new Error('CHROMIUM_PATH is not set: start this by node scripts/verify.mjs, which finds it')
 
 interface Subject {
   name: string
@@ -51,10 +47,7 @@ const report = (name: string, { transport, edits, deliveryMs, goodbyeMs }: Visit
 }
 
 await mkdir(outputFolder, { recursive: true })
-const browser = await chromium.launch({
-  executablePath,
-  args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
-})
+const browser = await launchChromium()
 try {
   row('server', 'transport', 'sessions after an edit', 'slowest delivery', 'after the tab is closed')
   row('---', '---', '---', '---', '---')

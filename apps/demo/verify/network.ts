@@ -8,7 +8,7 @@
  *
  * The last line is the verdict; the exit code is 1 when anything is wrong. With a sabotage that must be so.
  */
-import { launchBrowser } from './support/browser.js'
+import { launchChromium } from '@everwire/testkit/chromium'
 import { createRandom } from './support/random.js'
 import { measureCosts } from './network/costs.js'
 import { isGood, judge, type Row } from './network/judge.js'
@@ -43,7 +43,7 @@ say(`seed ${seed}${sabotage === undefined ? '' : `; sabotaged: ${sabotage}`}`)
 const random = createRandom(seed)
 const rows: Row[] = []
 const faults: string[] = []
-const [server, browser] = await Promise.all([startServer(), launchBrowser()])
+const [server, browser] = await Promise.all([startServer(), launchChromium()])
 try {
   for (const scenario of settings.scenarios) {
     const obstacle = scenario.obstacle?.()

@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises'
 import type { Browser } from 'playwright-core'
 import { createDemo, type Demo } from '../../src/app.js'
 import { buildPage } from '../../src/build-page.js'
-import { launchBrowser } from './browser.js'
+import { launchChromium } from '@everwire/testkit/chromium'
 import { outputFolder } from './output-folder.js'
 
 export interface Stage {
@@ -19,7 +19,7 @@ export async function setStage(): Promise<Stage> {
   const publicDir = `${outputFolder}public-${process.pid}`
   await buildPage(publicDir, { conditions: ['@everwire/source'] })
   const demo = createDemo({ publicDir })
-  const [{ port }, browser] = await Promise.all([demo.start(), launchBrowser()])
+  const [{ port }, browser] = await Promise.all([demo.start(), launchChromium()])
   return {
     url: `http://127.0.0.1:${port}/`,
     browser,

@@ -1,0 +1,44 @@
+import Fastify, { type FastifyInstance } from 'fastify'
+import { pages } from '../../src/pages.js'
+import * as schemas from '../../src/schemas.js'
+import { createStore, type Order } from '../../src/store.js'
+import { users } from '../../src/users.js'
+
+/** The shop: a REST API, and a page that polls it. */
+export async function buildServer(): Promise<FastifyInstance> {
+  const app = Fastify({ logger: { level: 'warn' } })
+  const store = await createStore()
+  app.addHook('onClose', async () => await store.close())
+  await app.register(users)
+  await app.register(pages)
+
+  app.get('/api/orders', { schema: schemas.orders }, () => store.orders())
+  app.post<{ Body: { item: string } }>(
+    '/api/orders',
+    { schema: schemas.newOrder },
+    async (request, reply) => {
+      const order = await store.addOrder(request.body.item)
+      return await reply.code(201).send(order)
+    },
+  )
+  app.patch<{ Params: { id: number }; Body: Pick<Order, 'status'> }>(
+    '/api/orders/:id',
+    { schema: schemas.status },
+    async (request, reply) => {
+      const order = await store.setStatus(request.params.id, request.body.status)
+      return order ?? (await reply.code(404).send({ message: 'No such order.' }))
+    },
+  )
+
+  app.get('/api/inbox', ({ user }) => store.inbox(user))
+  app.post<{ Body: { to: string; text: string } }>(
+    '/api/inbox',
+    { schema: schemas.letter },
+    async (request, reply) => {
+      const { to, text } = request.body
+      const letter = await store.send(request.user, to, text)
+      return await reply.code(201).send(letter)
+    },
+  )
+  return app
+}
