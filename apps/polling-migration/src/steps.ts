@@ -16,3 +16,6 @@ export function partOf(step: string, part: 'server.ts' | 'page.ts' | 'plain.html
   const line = [step, ...Array.from({ length: main }, (_, i) => String(main - 1 - i))]
   return line.map((name) => path.join(folder, name, part)).find((file) => existsSync(file))
 }
+
+/** From this step on the page goes live. */
+export const isLive = (step: string): boolean => Number.parseInt(step) >= 2

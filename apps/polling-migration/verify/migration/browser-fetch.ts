@@ -1,5 +1,7 @@
 /** A fetch that asks again as a browser does: what it has an ETag of is revalidated, and 304 shows what it has. */
-export function createBrowserFetch(headers: Readonly<Record<string, string>>): (url: string) => Promise<Response> {
+export function createBrowserFetch(
+  headers: Readonly<Record<string, string>>,
+): (url: string) => Promise<Response> {
   const kept = new Map<string, { etag: string; body: string }>()
   return async (url) => {
     const known = kept.get(url)

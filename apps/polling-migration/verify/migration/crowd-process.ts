@@ -44,8 +44,7 @@ function startClient(
     return
   }
   const transports = [webSocket({ WebSocket }), sse(), longPolling()]
-  const client = () =>
-    createClient({ url: `${url}/everwire`, transports, getToken: () => tokenFor(user) })
+  const client = () => createClient({ url: `${url}/everwire`, transports, getToken: () => tokenFor(user) })
   const { poll } = createPolling({ client, headers })
   for (const [what, path] of Object.entries(paths)) {
     const one = poll({ url: url + path, intervalMs, onData: show(what as Shown['what']), onError: () => {} })

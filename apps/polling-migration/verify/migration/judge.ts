@@ -82,7 +82,12 @@ export function createJudge() {
         const item = changes.get(name.slice(name.indexOf(' ') + 1))!
         if (item.updatedAt! >= measuredFrom) staleness.push(at - item.updatedAt!)
       }
-      return { missed: missing(truth, clients), backwards, leaked, staleness: staleness.sort((a, b) => a - b) }
+      return {
+        missed: missing(truth, clients),
+        backwards,
+        leaked,
+        staleness: staleness.sort((a, b) => a - b),
+      }
     },
   }
 
