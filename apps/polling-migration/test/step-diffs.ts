@@ -23,7 +23,7 @@ export function diffOf(from: string, to: string, part: Part): StepDiff {
   })
   const body = stdout.slice(stdout.indexOf('\n@@') + 1).trimEnd()
   const lines = body.split('\n').filter((line) => /^[-+]/.test(line)).length
-  return { text: body.replace(/^@@.*$/gm, '@@'), lines }
+  return { text: body.replace(/^@@.*$/gm, '@@').replace(/ +$/gm, ''), lines }
 }
 
 /** Every `<!-- diff FROM TO PART -->` of a page with what belongs between it and its end. */
