@@ -1,5 +1,14 @@
 // Real programs that tests drive. One line each; tests find the path in the environment variable.
-import { accessSync, constants, existsSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import path from 'node:path'
 import { Refusal, run, say } from './lib.mjs'
 
@@ -12,6 +21,7 @@ const programs = {
   'redis-server': { env: 'REDIS_SERVER_PATH', names: ['redis-server'], apt: 'redis-server', brew: 'redis' },
   haproxy: { env: 'HAPROXY_PATH', names: ['haproxy'], apt: 'haproxy', brew: 'haproxy' },
   nginx: { env: 'NGINX_PATH', names: ['nginx'], apt: 'nginx', brew: 'nginx' },
+  postgres: { env: 'POSTGRES_PATH', names: ['postgres'], apt: 'postgresql', brew: 'postgresql@17' },
   squid: { env: 'SQUID_PATH', names: ['squid'], apt: 'squid', brew: 'squid', for: 'network' },
   iptables: { env: 'IPTABLES_PATH', names: ['iptables'], apt: 'iptables', for: 'network' },
 }
@@ -21,6 +31,19 @@ const needed = Object.keys(programs).filter((name) => !programs[name].for)
 
 /** Where macOS keeps applications that are not on PATH. */
 const applications = ['Chromium', 'Google Chrome'].map((app) => `/Applications/${app}.app/Contents/MacOS`)
+
+/** Where servers of PostgreSQL are, which Debian and Homebrew keep off PATH: a folder per version, the newest first. */
+const postgresFolders = () =>
+  [
+    { parent: '/usr/lib/postgresql', version: /^(\d+)$/ },
+    { parent: '/opt/homebrew/opt', version: /^postgresql@(\d+)$/ },
+    { parent: '/usr/local/opt', version: /^postgresql@(\d+)$/ },
+  ].flatMap(({ parent, version }) =>
+    (existsSync(parent) ? readdirSync(parent) : [])
+      .filter((name) => version.test(name))
+      .sort((a, b) => version.exec(b)[1] - version.exec(a)[1])
+      .map((name) => path.join(parent, name, 'bin')),
+  )
 
 const isProgram = (file) => {
   try {
@@ -33,7 +56,12 @@ const isProgram = (file) => {
 
 function onPath(names) {
   // Debian keeps servers in sbin, which is not on every user's PATH.
-  const folders = [...(process.env.PATH ?? '').split(path.delimiter), '/usr/sbin', ...applications]
+  const folders = [
+    ...(process.env.PATH ?? '').split(path.delimiter),
+    '/usr/sbin',
+    ...applications,
+    ...postgresFolders(),
+  ]
   for (const name of names) {
     const found = folders.map((folder) => path.join(folder, name)).find(isProgram)
     if (found) return found
@@ -48,17 +76,28 @@ function find({ env, names }) {
 }
 
 /** Debian asks this program whether a service that it has installed may start: none may. */
-const policy = '/usr/sbin/policy-rc.d'
+const policy = { file: '/usr/sbin/policy-rc.d', text: '#!/bin/sh\nexit 101\n', mode: 0o755 }
 
-async function withoutServices(install) {
-  if (existsSync(policy)) return await install()
-  writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 })
+/** Read when PostgreSQL is installed, or a cluster would be made that starts with the machine. */
+const noCluster = {
+  file: '/etc/postgresql-common/createcluster.d/everwire.conf',
+  text: 'create_main_cluster = false\n',
+  mode: 0o644,
+}
+
+async function having({ file, text, mode }, install) {
+  if (existsSync(file)) return await install()
+  mkdirSync(path.dirname(file), { recursive: true })
+  writeFileSync(file, text, { mode })
   try {
     return await install()
   } finally {
-    rmSync(policy, { force: true })
+    rmSync(file, { force: true })
   }
 }
+
+const withoutServices = (missing, install) =>
+  having(policy, missing.includes('postgres') ? () => having(noCluster, install) : install)
 
 async function installWithApt(missing) {
   const packages = missing.map((name) => programs[name].apt)
@@ -67,7 +106,7 @@ async function installWithApt(missing) {
   const lock = ['-o', 'DPkg::Lock::Timeout=300']
   const update = await run('apt-get', [...lock, 'update'], options)
   const args = [...lock, 'install', '-y', '--no-install-recommends', ...packages]
-  const { code, output } = await withoutServices(() => run('apt-get', args, options))
+  const { code, output } = await withoutServices(missing, () => run('apt-get', args, options))
   if (code !== 0)
     throw new Refusal(`${update.output}${output}\napt-get could not install ${packages.join(', ')}.`)
 }

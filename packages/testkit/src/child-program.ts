@@ -1,20 +1,28 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import path from 'node:path'
 import { createInterface } from 'node:readline'
 
 /** Thrown when another process took a port between choosing it and starting on it. */
 export class PortTaken extends Error {}
 
-export interface ChildProgramOptions {
+export interface ProgramPlace {
   /** Its name on the PATH. */
   name: string
+  /** Environment variable with its path. */
+  env: string
+  /** Where it may be if not on the PATH. @default /usr/sbin, where Debian keeps servers */
+  folders?: readonly string[]
+}
+
+export interface ChildProgramOptions extends ProgramPlace {
   /** What it is called in messages. @default its name */
   label?: string
   /** What is to be installed where it is missing. @default its name */
   needed?: string
-  /** Environment variable with its path. */
-  env: string
   args: readonly string[]
+  /** As whom, where and with what environment it runs. @default as this process */
+  spawnOptions?: Pick<SpawnOptions, 'uid' | 'gid' | 'cwd' | 'env'>
 }
 
 /** A real program in a process of its own, through starts and deaths; it never outlives this process. */
@@ -33,13 +41,8 @@ export interface ChildProgram {
 
 const keptLines = 200
 
-export function createChildProgram({
-  name,
-  env,
-  args,
-  label = name,
-  needed = name,
-}: ChildProgramOptions): ChildProgram {
+export function createChildProgram(options: ChildProgramOptions): ChildProgram {
+  const { name, env, args, label = name, needed = name, spawnOptions } = options
   const lines: string[] = []
   let child: ChildProcess | undefined
   let ended = Promise.resolve()
@@ -52,7 +55,10 @@ export function createChildProgram({
     launch() {
       if (child) throw new Error(`${label} runs already: end it first`)
       lines.length = 0
-      const launched = spawn(find(name, env), args, { stdio: ['ignore', 'ignore', 'pipe'] })
+      const launched = spawn(findProgram(options), args, {
+        ...spawnOptions,
+        stdio: ['ignore', 'ignore', 'pipe'],
+      })
       child = launched
       const guard = guardOf(launched)
       createInterface(launched.stderr!).on('line', (line) => {
@@ -90,10 +96,10 @@ export function createChildProgram({
   }
 }
 
-function find(name: string, env: string): string {
-  // Debian keeps servers in sbin, which is not on every user's PATH.
-  const inSbin = `/usr/sbin/${name}`
-  return process.env[env] || (existsSync(inSbin) ? inSbin : name)
+/** The path of a program, or its name where it must be on the PATH. */
+export function findProgram({ name, env, folders = ['/usr/sbin'] }: ProgramPlace): string {
+  const files = folders.map((folder) => path.join(folder, name))
+  return process.env[env] || (files.find((file) => existsSync(file)) ?? name)
 }
 
 /** Ends a program whose test was killed: it lives as long as the pipe that this process holds, however that ends. */
