@@ -73,6 +73,8 @@ export interface Everwire {
    * @default limit 100
    */
   history(channel: string, options?: { before?: number; limit?: number }): Promise<ChannelHistory>
+  /** How many on this node read a channel: sessions, and readers without a library. */
+  subscribers(channel: string): number
   /** The sessions that this node owns, of one user or all. */
   sessions(userId?: string): ClientSession[]
   /** A session of this node by its public id. */
@@ -261,6 +263,7 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     publish,
     follow: createFollow(hub, (error) => log.error({ err: error }, 'everwire: a listener of a channel failed')),
     history: createHistory(hub),
+    subscribers: (channel) => hub.subscribers(channel),
     publishToUser: (userId, ...message) => publish(userChannel(userId), ...message),
     sessions: (userId) =>
       [...sessions].filter((session) => userId === undefined || session.userId === userId),

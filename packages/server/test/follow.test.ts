@@ -86,3 +86,16 @@ t.test('the server reads what a channel keeps, newest page first, oldest of it f
   t.strictSame([older.publications.map(({ data }) => data), older.more], [[1], false])
   await t.rejects(app.everwire.history('live:1'), { code: 'no-history' })
 })
+
+t.test('the server knows how many read a channel here, without itself', async (t) => {
+  const { app, connect } = await startNode(t)
+  app.everwire.channel('h:*', { history: {}, subscribe: true })
+  const stop = await app.everwire.follow('h:1', { publication: () => {} })
+  t.equal(app.everwire.subscribers('h:1'), 0)
+  const peer = await connect()
+  await peer.ask(['sub', 'h:1'])
+  t.equal(app.everwire.subscribers('h:1'), 1)
+  stop()
+  await peer.ask(['unsub', 'h:1'])
+  t.equal(app.everwire.subscribers('h:1'), 0)
+})

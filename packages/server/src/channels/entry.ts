@@ -15,6 +15,8 @@ export interface Reader {
   /** Public id. */
   readonly id: string
   readonly userId: string | null
+  /** The server itself: nobody's session. */
+  readonly isServer?: boolean
   send(frame: EncodedFrame): void
   /** Resolves when the reader takes more of what can wait; at once when it does already. */
   room(): Promise<void>

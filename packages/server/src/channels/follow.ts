@@ -60,6 +60,7 @@ export function createFollow(hub: Hub, failed: (error: unknown) => void) {
     const reader: Reader = {
       id: randomBase32(16),
       userId: null,
+      isServer: true,
       send: read,
       room: () => Promise.resolve(),
       // Only who catches up is removed; this one begins at the newest.

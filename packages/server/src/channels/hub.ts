@@ -72,6 +72,13 @@ export class Hub {
     return this.#entries.size
   }
 
+  /** How many on this node read a channel, without the server itself. */
+  subscribers(key: string): number {
+    let count = 0
+    for (const { isServer } of this.#entries.get(key)?.readers.keys() ?? []) if (!isServer) count++
+    return count
+  }
+
   /** Name on the bus of a channel as this reader calls it. @throws EverwireError `forbidden` */
   resolve(reader: Pick<Reader, 'userId'>, channel: string): string {
     if (channel !== ownChannel) return channel

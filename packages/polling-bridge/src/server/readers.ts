@@ -1,0 +1,162 @@
+import type { Cancel, Clock } from '@everwire/core'
+import type { Everwire } from '@everwire/server'
+import type { Resources } from './resources.js'
+
+/** Live channel on which nodes tell each other who reads what. */
+export const nodesChannel = 'polling-bridge:nodes'
+
+const event = 'reads'
+/** How often a node says which channels it has subscribers of. */
+const sayMs = 1_000
+/** How soon a node notices its own first subscriber. */
+const lookMs = 250
+/** A node that was not heard for this long does not count. */
+const silenceMs = 3_000
+/** Channels in one message. */
+const chunkSize = 100
+
+/** What a node says: the channels with subscribers that it can read, and where it has learnt that channels are read. */
+interface Saying {
+  node: string
+  reads?: string[]
+  learnt?: [channel: string, route: string, url: string][]
+  /** Nothing more comes: it closes. */
+  bye?: true
+}
+
+export interface ReadersOptions {
+  everwire: Pick<Everwire, 'nodeId' | 'publish' | 'follow' | 'subscribers'>
+  clock: Clock
+  resources: Resources
+  maxChannels: number
+  /** This node is to read these channels from now on, and no others. */
+  lead(channels: ReadonlySet<string>): void
+  failed(error: unknown): void
+}
+
+/** Which of the nodes with subscribers reads a channel: the one with the smallest id. That two do so does no harm. */
+export class Readers {
+  readonly #options: ReadersOptions
+  /** When each other node was last heard with a channel. */
+  readonly #heard = new Map<string, Map<string, number>>()
+  #mine = new Set<string>()
+  #untold: NonNullable<Saying['learnt']> = []
+  #saidAt = -Infinity
+  #timer: Cancel | undefined
+  #stop: (() => void) | undefined
+  #isFollowing = false
+  #closed = false
+
+  constructor(options: ReadersOptions) {
+    this.#options = options
+  }
+
+  /** Channels with subscribers here, and who reads them. */
+  get watched(): { channel: string; leader: string }[] {
+    return [...this.#mine].map((channel) => ({ channel, leader: this.#leader(channel) }))
+  }
+
+  start(): void {
+    this.#look()
+  }
+
+  /** A poll has told what this node had not known: others may need it. */
+  learnt(channel: string, route: string, url: string): void {
+    this.#untold.push([channel, route, url])
+    if (this.#untold.length > this.#options.maxChannels) this.#untold.shift()
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#timer?.()
+    this.#stop?.()
+    this.#options.lead(new Set())
+    if (this.#mine.size > 0) await this.#say({ bye: true })
+  }
+
+  #look(): void {
+    if (this.#closed) return
+    const { clock, resources, everwire, lead } = this.#options
+    this.#timer = clock.after(lookMs, () => this.#look())
+    this.#follow()
+    const mine = new Set(
+      resources.channels().filter((channel) => {
+        const { watchMs, signal } = resources.find(channel)!.route.settings
+        return (watchMs !== false || signal) && everwire.subscribers(channel) > 0
+      }),
+    )
+    const isNew = [...mine].some((channel) => !this.#mine.has(channel))
+    this.#mine = mine
+    if (isNew || clock.now() - this.#saidAt >= sayMs) this.#sayAll()
+    this.#forgetSilent()
+    lead(new Set([...mine].filter((channel) => this.#leader(channel) === everwire.nodeId)))
+  }
+
+  #leader(channel: string): string {
+    const others = this.#heard.get(channel)?.keys() ?? []
+    return [this.#options.everwire.nodeId, ...others].sort()[0]!
+  }
+
+  #sayAll(): void {
+    const learnt = this.#untold.splice(0)
+    const reads = [...this.#mine]
+    if (reads.length + learnt.length > 0) this.#saidAt = this.#options.clock.now()
+    for (let at = 0; at < Math.max(reads.length, learnt.length); at += chunkSize)
+      void this.#say({ reads: reads.slice(at, at + chunkSize), learnt: learnt.slice(at, at + chunkSize) })
+  }
+
+  async #say(saying: Omit<Saying, 'node'>): Promise<void> {
+    const { everwire, failed } = this.#options
+    try {
+      await everwire.publish(nodesChannel, event, { node: everwire.nodeId, ...saying } satisfies Saying)
+    } catch (error) {
+      failed(error)
+    }
+  }
+
+  #follow(): void {
+    if (this.#isFollowing) return
+    this.#isFollowing = true
+    this.#options.everwire
+      .follow(nodesChannel, {
+        publication: ({ event: said, data }) => {
+          if (said === event) this.#hear(data as Saying)
+        },
+      })
+      .then(
+        (stop) => {
+          if (this.#closed) stop()
+          else this.#stop = stop
+        },
+        (error: unknown) => {
+          this.#isFollowing = false
+          this.#options.failed(error)
+        },
+      )
+  }
+
+  #hear({ node, reads = [], learnt = [], bye }: Saying): void {
+    const { everwire, clock, resources, maxChannels } = this.#options
+    if (node === everwire.nodeId || this.#closed) return
+    for (const [channel, route, url] of learnt) resources.learn(channel, route, url)
+    if (bye) return this.#forget((other) => other === node)
+    for (const channel of reads) {
+      const heard = this.#heard.get(channel) ?? new Map<string, number>()
+      if (this.#heard.size >= maxChannels && !this.#heard.has(channel)) continue
+      this.#heard.set(channel, heard.set(node, clock.now()))
+    }
+  }
+
+  #forgetSilent(): void {
+    const now = this.#options.clock.now()
+    this.#forget((_node, at) => now - at > silenceMs)
+  }
+
+  #forget(isGone: (node: string, heardAt: number) => boolean): void {
+    for (const [channel, nodes] of this.#heard) {
+      for (const [node, at] of nodes) if (isGone(node, at)) nodes.delete(node)
+      if (nodes.size === 0) this.#heard.delete(channel)
+    }
+  }
+}
