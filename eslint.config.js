@@ -10,6 +10,9 @@ const browserSafe = [
   'packages/transport-*/src/**/*.ts',
   'packages/{react,vue,svelte}/src/**/*.ts',
   'packages/everwire/src/{client,browser}.ts',
+  'packages/polling-bridge/src/{client,browser}.ts',
+  'packages/polling-bridge/src/client/**/*.ts',
+  'packages/polling-bridge/src/{announcement,apply-patch,change}.ts',
 ]
 const serverHalves = ['packages/transport-*/src/server.ts', 'packages/transport-*/src/server/**/*.ts']
 

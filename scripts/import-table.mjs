@@ -10,7 +10,7 @@ const publicOnly = { allow: [/./], refuse: [/^@everwire\/testkit$/] }
 /**
  * For each place, first match wins. `allow` and `refuse` speak of bare imports; `types` may be imported as types only;
  * `drivers` allows what the package itself depends on. Relative imports stay inside the package, and the two halves
- * of a transport do not see each other.
+ * of a transport, or of the bridge, do not see each other.
  */
 const table = [
   { where: /^packages\/[^/]+\/test\//, allow: [/./] },
@@ -37,6 +37,13 @@ const table = [
   { where: /^packages\/react\//, allow: [/^@everwire\/client(\/|$)/, /^react$/] },
   { where: /^packages\/vue\//, allow: [/^@everwire\/client(\/|$)/, /^vue$/] },
   { where: /^packages\/svelte\//, allow: [/^@everwire\/client(\/|$)/] },
+  {
+    // What a page loads: nothing of Node, and not what the server half is made of.
+    where: /^packages\/polling-bridge\/src\/(client|browser)(\.ts$|\/)/,
+    allow: [core, /^everwire\/client$/],
+    types: [/^@everwire\/client$/],
+    otherHalf: /^packages\/polling-bridge\/src\/(server|postgres)(\.|\/|$)/,
+  },
   { where: /^packages\//, ...publicOnly },
   { where: /^apps\//, allow: [/./] },
 ]
@@ -60,7 +67,7 @@ function problem(file, name, isType) {
     if (!target.startsWith(`${home}/`) && !testOfCore)
       return 'A relative import stays inside its package: import the package by name.'
     if (matches([row.otherHalf ?? /$^/], target))
-      return 'The two halves of a transport do not import each other: move what both need into a file of its own.'
+      return 'The two halves do not import each other: move what both need into a file of its own.'
     return
   }
   const own = /^(@everwire\/([^/]+))\/(.+)$/.exec(name)

@@ -28,15 +28,29 @@ export interface OrdersNodeOptions {
   answering?: () => void | Promise<void>
 }
 
+interface Answered {
+  status: number
+  mode: string | undefined
+}
+
 /** A node whose route does by hand what the server half of the bridge does. */
 export async function startOrders(t: Test, options: OrdersNodeOptions = {}) {
   const { store = { data: { n: 0 } }, authenticate = () => ({ userId: null }) } = options
+  let asked = 0
+  let subscriptions = 0
+  const seen: Answered[] = []
+  const { look, until } = createWatch()
   const app = Fastify({ forceCloseConnections: true })
   await app.register(everwire, { authenticate, ...(options.bus && { bus: options.bus }) })
-  app.everwire.channel('orders:*', { history: { size: 1000 }, subscribe: true })
+  app.everwire.channel('orders:*', {
+    history: { size: 1000 },
+    subscribe() {
+      subscriptions++
+      look()
+      return true
+    },
+  })
   app.everwire.channel(controlChannel, { history: { size: 1 }, subscribe: true })
-  let asked = 0
-  const seen: { status: number; mode: string | undefined }[] = []
   let newest: Position | undefined
 
   app.get('/api/orders', async (request, reply: FastifyReply) => {
@@ -54,6 +68,7 @@ export async function startOrders(t: Test, options: OrdersNodeOptions = {}) {
     }
     const status = request.headers['if-none-match'] === etag ? 304 : 200
     seen.push({ status, mode: request.headers['everwire-mode'] as string | undefined })
+    look()
     return await reply.code(status).send(status === 200 ? data : undefined)
   })
   await app.ready()
@@ -70,7 +85,10 @@ export async function startOrders(t: Test, options: OrdersNodeOptions = {}) {
   return {
     app,
     store,
-    seen,
+    /** Resolves once there was such an answer. */
+    answered: (isSuch: (answer: Answered) => boolean) => until(() => seen.some(isSuch)),
+    /** Resolves once so many have subscribed. */
+    subscribed: (count: number) => until(() => subscriptions >= count),
     url: `${address}/api/orders`,
     port: Number(new URL(address).port),
     get asked() {

@@ -49,6 +49,7 @@ interface Entry {
 export function createClients(source: ClientSource): Clients {
   const { clock } = source
   const entries = new Map<string, Entry>()
+  let closed = false
 
   const drop = (name: string, entry: Entry) => {
     entry.control?.()
@@ -89,7 +90,7 @@ export function createClients(source: ClientSource): Clients {
       const name = source.client ? '' : prefixOf(announcement.href, answerUrl)
       const entry = open(name)
       const client = await entry.client
-      if (client.state === 'closed') {
+      if (closed || client.state === 'closed') {
         if (entries.get(name) === entry) entries.delete(name)
         throw new EverwireError('closed', 'the client is closed')
       }
@@ -107,11 +108,13 @@ export function createClients(source: ClientSource): Clients {
           if (!entry.users.delete(user) || entry.users.size) return
           entry.control?.()
           entry.control = undefined
-          if (entry.own) entry.cancel = clock.after(lingerMs, () => drop(name, entry))
+          if (entry.own && entries.get(name) === entry)
+            entry.cancel = clock.after(lingerMs, () => drop(name, entry))
         },
       }
     },
     close() {
+      closed = true
       for (const [name, entry] of entries) {
         entry.cancel?.()
         drop(name, entry)

@@ -1,6 +1,6 @@
 import { EverwireError, type Cancel, type Clock } from '@everwire/core'
 import type { Announcement, Revision } from '../announcement.js'
-import { answered, begin, isUpTo, miss, take, type Chain, type Publication } from './chain.js'
+import { answered, begin, miss, take, type Chain, type Publication } from './chain.js'
 import type { Lease } from './clients.js'
 import { goLive, type Live } from './live.js'
 import { refusalDelay, retryDelay, spread } from './schedule.js'
@@ -82,6 +82,8 @@ export function createPoller(settings: PollerSettings): Poller {
   let polls = 0
   let heeded = 0
   let failures = 0
+  /** What is not chained could not be asked for. */
+  let isBroken = false
   let state: PollState = 'polling'
   let wasLive = false
   /** When the data was last known to be right. */
@@ -102,7 +104,7 @@ export function createPoller(settings: PollerSettings): Poller {
     for (const follower of [...followers]) if (followers.has(follower)) run(follower)
   }
 
-  const isLive = () => !!live?.on && !(failures && chain?.kept.length)
+  const isLive = () => !!live?.on && !isBroken
 
   // -- time
 
@@ -123,7 +125,6 @@ export function createPoller(settings: PollerSettings): Poller {
       // Not all pages at once, when a node dies.
       else pollAt = Math.max(failures && pollAt, now + random() * interval())
     }
-    if (!chain?.kept.length) refetchAt = undefined
     const staleAt = freshAt + 2 * interval()
     const next = nowLive ? 'live' : failures > 1 || (now >= staleAt && now > freshAt) ? 'stale' : 'polling'
     if (next !== state) {
@@ -206,7 +207,10 @@ export function createPoller(settings: PollerSettings): Poller {
     const delay = retryDelay(followers.size ? interval() : 0, failures, error.retryAfterMs)
     pollAt = now + delay
     auditAt = now + spread(auditMs, random)
-    if (chain?.kept.length) refetchAt = now + delay
+    if (chain?.kept.length) {
+      refetchAt = now + delay
+      isBroken = true
+    }
     each((follower) => follower.error(error))
     sync()
   }
@@ -215,6 +219,7 @@ export function createPoller(settings: PollerSettings): Poller {
     const { announcement } = answer
     const now = clock.now()
     failures = 0
+    isBroken = false
     freshAt = now
     pollAt = Math.max(now, (startedAt ?? now) + (followers.size ? interval() : 0))
     auditAt = now + spread(auditMs, random)
@@ -313,8 +318,10 @@ export function createPoller(settings: PollerSettings): Poller {
 
   /** What is not chained is asked for, after a moment in which what is missing may come by itself. */
   const mend = () => {
-    if (!chain?.kept.length) refetchAt = undefined
-    else refetchAt ??= clock.now() + random() * refetchMs
+    if (!chain?.kept.length) {
+      refetchAt = undefined
+      isBroken = false
+    } else refetchAt ??= clock.now() + random() * refetchMs
   }
 
   // -- showing

@@ -74,7 +74,9 @@ export async function request(
   }
 
   async function run(): Promise<Response200> {
-    const headers = new globalThis.Headers(await valueOf(settings.headers))
+    const headers = new globalThis.Headers(
+      typeof settings.headers === 'function' ? await settings.headers() : settings.headers,
+    )
     for (const [name, value] of new globalThis.Headers(init.headers)) headers.set(name, value)
     if (settings.mode) headers.set(modeHeader, settings.mode)
     // A header of our own would make a browser ask another origin for permission first: there its cache does it.

@@ -1,0 +1,3 @@
+import { createPolling } from '@everwire/polling-bridge/client'
+
+export const polling = createPolling()
