@@ -31,6 +31,7 @@ export function startCrowd(order: CrowdOrder, shown: (shown: Shown) => void): Cr
     env: { ...process.env, NODE_OPTIONS: '' },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   })
+  const ended = once(child, 'exit')
   const states = new Map<number, string>()
   child.on('message', (message: Shown | { client: number; state: string }) => {
     if ('state' in message) states.set(message.client, message.state)
@@ -40,9 +41,8 @@ export function startCrowd(order: CrowdOrder, shown: (shown: Shown) => void): Cr
   return {
     count: (state) => [...states.values()].filter((one) => one === state).length,
     async stop() {
-      if (child.exitCode !== null) return
       child.kill()
-      await once(child, 'exit')
+      await ended
     },
   }
 }

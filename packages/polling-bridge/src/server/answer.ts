@@ -39,10 +39,17 @@ export function expose(reply: FastifyReply): void {
   )
 }
 
-/** Whether the client has this state already. */
-export const isFresh = (request: FastifyRequest, reply: FastifyReply): boolean =>
-  request.headers['if-none-match'] !== undefined &&
-  fresh(request.headers, { etag: String(reply.getHeader('etag')) })
+/**
+ * Whether the client has this state already. What it says of caches on the way is not for us, who look at the state
+ * itself: `fetch` adds `Cache-Control: no-cache` to each request that has a condition of the page's own.
+ */
+export function isFresh({ headers }: FastifyRequest, reply: FastifyReply): boolean {
+  const condition = headers['if-none-match']
+  return (
+    condition !== undefined &&
+    fresh({ 'if-none-match': condition }, { etag: String(reply.getHeader('etag')) })
+  )
+}
 
 /** The position of an answer: of the publication that made its state, else the one known before its handler began. */
 export const positionOf = (
