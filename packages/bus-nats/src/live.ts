@@ -144,8 +144,9 @@ export class LiveChannels {
     const isMissing =
       tail < 0 ? last !== undefined : tail > Math.max(last ?? 0, (baseline.get(node) as number) ?? 0)
     if (!isMissing) return
-    if (tail > 0) heard.set(node, tail)
-    listener.gap()
+    if (tail < 0) return listener.gap()
+    heard.set(node, tail)
+    listener.gap({ run: node, number: tail })
   }
 
   async #tails(node: string, channels: readonly string[]): Promise<number[] | 'later' | undefined> {

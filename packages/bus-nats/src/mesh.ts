@@ -308,13 +308,15 @@ export class Mesh {
   #beaten(from: string, { beat, hello = false }: { beat: number; hello?: boolean }): void {
     const { clock, missed, met } = this.#options
     const known = this.#peers.get(from)
-    this.#gone.delete(from)
+    const isBack = this.#gone.delete(from)
     this.#peers.set(from, { seenAt: clock.now(), beat })
     // It was cut off: what it answered meanwhile did not come.
     if (hello && known) this.#giveUpOn(from)
     // It must know of this node before it publishes.
     if (hello) this.tell('beat', { beat: ++this.#beat })
-    if (known ? beat > known.beat + 1 : !hello) missed(from)
+    // Of what it said last a part may have been lost with its server, unless it has just begun.
+    const isDoubtful = hello ? known !== undefined || isBack : !known || beat > known.beat + 1
+    if (isDoubtful) missed(from)
     if (!known) met(from)
   }
 

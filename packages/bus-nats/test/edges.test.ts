@@ -993,6 +993,26 @@ t.test('nodes among themselves', async (t) => {
     t.strictSame([a.refused.all, b.refused.all, c.refused.all], [[], [], []])
   })
 
+  t.test(
+    'one that is connected anew is asked what it said: with its server the last may be lost',
+    async (t) => {
+      const prefix = ownPrefix()
+      const [a, b] = [await join(t, 'a', prefix), await join(t, 'b', prefix)]
+      await acquainted([a.mesh, b.mesh])
+      t.strictSame(a.missed.all, [], 'one that has just begun has said nothing')
+      b.mesh.reconnected()
+      await a.missed.first(() => true, 'asked')
+      // Also one that counted as gone meanwhile.
+      b.mesh.stop()
+      await b.connection.flush()
+      await a.mesh.barrier()
+      t.strictSame(a.mesh.peers, [])
+      b.mesh.reconnected()
+      await a.missed.first(() => a.missed.all.length > 1, 'asked again')
+      t.strictSame(a.missed.all, ['b', 'b'])
+    },
+  )
+
   t.test('one that dies is waited for no longer than its time, and then forgotten', async (t) => {
     const prefix = ownPrefix()
     const [a, b, c] = [await join(t, 'a', prefix), await join(t, 'b', prefix), await join(t, 'c', prefix)]

@@ -4,6 +4,7 @@ import {
   systemClock,
   type Bus,
   type HistoryClass,
+  type LiveListener,
   type LivePublication,
   type Position,
   type StoredPublication,
@@ -77,6 +78,8 @@ type LiveHeard = LivePublication | 'gap'
 
 export interface Listened {
   readonly heard: LiveHeard[]
+  /** How far the last gap goes, as the bus says. */
+  through(): Parameters<LiveListener['gap']>[0]
   events(): string[]
   gaps(): number
   stop(): void
@@ -84,13 +87,18 @@ export interface Listened {
 
 export async function listen(bus: Bus, channel: string): Promise<Listened> {
   const heard: LiveHeard[] = []
+  let through: Parameters<LiveListener['gap']>[0]
   const stop = await bus.listen(channel, {
     publication: (publication) => void heard.push(publication),
-    gap: () => void heard.push('gap'),
+    gap(given) {
+      through = given
+      heard.push('gap')
+    },
   })
   return {
     heard,
     stop,
+    through: () => through,
     events: () => heard.flatMap((one) => (one === 'gap' ? [] : [one.event])),
     gaps: () => heard.filter((one) => one === 'gap').length,
   }

@@ -73,8 +73,11 @@ t.test('15: the loss of the last live publication is told, though nothing follow
     await publisher.broadcast('live:1', { event: `p ${100 + round}` })
     const told = () => listened.gaps() > 0 || listened.events().at(-1) === `p ${100 + round}`
     await until(told, () => `round ${round}: ${listened.events().join()}`)
+    const through = listened.gaps() > 0 ? listened.through() : undefined
     listened.heard.length = 0
     await broadcastUntilHeard(publisher, 'live:1', (turn) => `p ${200 * round + turn}`, [listened])
+    const next = listened.heard.find((one) => one !== 'gap')
+    if (through && next) t.equal(next.previous, through.number, 'the gap says how far it goes')
     listened.heard.length = 0
   }
   t.strictSame(other.heard, [], 'where nothing was lost nothing is told')

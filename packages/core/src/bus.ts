@@ -78,8 +78,12 @@ export interface StoredListener {
 /** Hears what is broadcast in a channel: in order per publisher run, which the numbers prove. */
 export interface LiveListener {
   publication(publication: LivePublication): void
-  /** Publications may be lost that no number will show. */
-  gap(): void
+  /**
+   * Publications may be lost that no number will show: the last ones, or the first that would have been heard of a run.
+   * Told before what comes after them.
+   * @param through up to here, and of no other run, when it is known: numbers that show no more need not be told again
+   */
+  gap(through?: Pick<LivePublication, 'run' | 'number'>): void
 }
 
 /** Part of a channel's history: after an offset, with nothing needed beyond `to`; or the newest before an offset. */

@@ -307,7 +307,8 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     cluster.close()
     resources.close()
   })
-  app.addHook('onClose', async () => await bus.close())
+  // Requests in flight may keep the server from closing for long: until then the other nodes ask this one.
+  app.addHook('onClose', async () => await bus.close().finally(() => cluster.forget()))
 }
 
 function assertIdentity({ userId, expiresAt }: Identity): void {

@@ -1,6 +1,6 @@
-import type { Bus } from '@everwire/core'
+import type { Bus, LiveListener } from '@everwire/core'
 import { createFakeClock } from '@everwire/testkit'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { memoryBus } from '../src/index.js'
 import { range, startNode } from './memory-transport.js'
 
@@ -193,6 +193,81 @@ t.test('recovery', async (t) => {
       )
       t.ok(chained(one.frames), 'with what it does not show')
     }
+  })
+})
+
+t.test('live losses', async (t) => {
+  /** A reader of a live channel, and the bus as that channel hears it. */
+  const listen = async (t: Test) => {
+    let listener: LiveListener | undefined
+    const bus: Bus = {
+      ...memoryBus(),
+      listen: (_channel, given) => {
+        listener = given
+        return Promise.resolve(() => {})
+      },
+    }
+    const { app, connect } = await startNode(t, { bus })
+    app.everwire.channel('l:*', { subscribe: true })
+    const peer = await connect()
+    await peer.ask(['sub', 'l:1'])
+    return {
+      heard: (run: string, number: number, previous: number) =>
+        listener!.publication({ run, number, previous, event: run, data: String(number) }),
+      gap: (run?: string, number = 0) => listener!.gap(run === undefined ? undefined : { run, number }),
+      async seen() {
+        await peer.ask(['req', 'none'])
+        return peer.seen
+      },
+    }
+  }
+
+  t.test('what numbers show is told once, also where the bus has told it before', async (t) => {
+    const { heard, gap, seen } = await listen(t)
+    heard('a', 1, 0)
+    heard('a', 3, 2)
+    gap('a', 5)
+    heard('a', 6, 5)
+    t.strictSame(await seen(), [
+      ['a', 1],
+      ['gap', 'bus'],
+      ['a', 3],
+      ['gap', 'bus'],
+      ['a', 6],
+    ])
+  })
+
+  t.test('a loss after a gap is told again', async (t) => {
+    const { heard, gap, seen } = await listen(t)
+    heard('a', 1, 0)
+    gap('a', 2)
+    heard('a', 4, 3)
+    heard('a', 5, 4)
+    t.strictSame(await seen(), [
+      ['a', 1],
+      ['gap', 'bus'],
+      ['gap', 'bus'],
+      ['a', 4],
+      ['a', 5],
+    ])
+  })
+
+  t.test("one run's gap is no other's", async (t) => {
+    const { heard, gap, seen } = await listen(t)
+    heard('a', 1, 0)
+    heard('b', 1, 0)
+    gap('a', 2)
+    // A node that is gone cannot be asked how far it came.
+    gap()
+    heard('b', 3, 2)
+    t.strictSame(await seen(), [
+      ['a', 1],
+      ['b', 1],
+      ['gap', 'bus'],
+      ['gap', 'bus'],
+      ['gap', 'bus'],
+      ['b', 3],
+    ])
   })
 })
 

@@ -76,7 +76,7 @@ const styles: readonly Style[] = ['stream', 'sse', 'poll', 'stream']
 /** Plays a schedule, brings quiet, and tells everything that was wrong. */
 export async function play(weather: Weather, seed: number, list: readonly Step[]): Promise<string[]> {
   const realRandom = Math.random
-  const world = createWorld({ seed })
+  const world = createWorld({ seed, closeMs: 500 })
   const { clock, network, random, violations } = world
   // Drains shuffle.
   Math.random = random

@@ -77,8 +77,11 @@ function createRandom(seed: number): () => number {
   }
 }
 
-/** Several nodes, one time, and what must hold whatever happens to them. */
-export function createWorld({ seed = 1 }: { seed?: number } = {}): World {
+/**
+ * Several nodes, one time, and what must hold whatever happens to them.
+ * @param closeMs how long a node may go on to answer others once it has closed, as with requests in flight
+ */
+export function createWorld({ seed = 1, closeMs = 0 }: { seed?: number; closeMs?: number } = {}): World {
   const clock = createFakeClock()
   const random = createRandom(seed)
   const network = createNodeNetwork(clock, random)
@@ -156,7 +159,15 @@ export function createWorld({ seed = 1 }: { seed?: number } = {}): World {
         transports: [memory],
         authenticate: ({ token }) => ({ userId: token ?? null }),
         clock: ownClock,
-        bus,
+        bus: {
+          ...bus,
+          nodes: bus.nodes,
+          async close() {
+            if (closeMs > 0)
+              await new Promise<void>((resolve) => void ownClock.after(random() * closeMs, resolve))
+            await bus.close()
+          },
+        },
         resumeWindowMs,
         outboxFrames: 400,
         drainNoticeMs: 0,

@@ -471,6 +471,55 @@ t.test('a drain', async (t) => {
     },
   )
 
+  for (const hook of ['authenticate', 'negotiate'] as const)
+    t.test(`loses nobody who is asked by ${hook} until the node has closed`, async (t) => {
+      let open = () => {}
+      let isOpen = Promise.resolve()
+      const wait = async () => await isOpen
+      const options: Partial<EverwireOptions> =
+        hook === 'negotiate'
+          ? { negotiate: wait }
+          : { authenticate: ({ token }) => wait().then(() => ({ userId: token ?? null })) }
+      const stage = await setUp(t, { drainMs: 5_000, ...options })
+      const { world, nodes, client } = stage
+      isOpen = new Promise((resolve) => (open = resolve))
+      client.attach(nodes[0]!)
+      await world.clock.advance(100)
+      await during(stage, nodes[0]!.close())
+      open()
+      await calm(world.clock)
+      client.auto = true
+      await world.until(() => isReady(client), 'attached elsewhere')
+      t.strictSame([client.lost, world.violations], [[], []])
+    })
+
+  for (const style of ['stream', 'poll'] as const)
+    t.test(`leads on until the node is gone, however long it takes to close: by ${style}`, async (t) => {
+      const stage = await setUp(t, { drainMs: 5_000 }, 2)
+      const { world, nodes, client } = stage
+      const bus = world.network.join()
+      let close = () => {}
+      const isOver = new Promise<void>((resolve) => (close = resolve))
+      const slow = await world.start({
+        drainMs: 5_000,
+        bus: { ...bus, nodes: bus.nodes, close: () => isOver.then(() => bus.close()) },
+      })
+      await move(stage, slow)
+      client.lose('both')
+      const closing = slow.close()
+      await world.until(() => ownersOf({ nodes }).length > 0, 'given')
+      await world.clock.advance(500)
+      t.ok(client.session!.startsWith(slow.id), 'it has heard nothing')
+      client.attach(
+        nodes.find(({ sessions }) => sessions.length === 0)!,
+        style,
+      )
+      await world.until(() => isReady(client) || client.lost.length > 0, 'attached')
+      t.strictSame([client.lost, world.violations], [[], []])
+      close()
+      await during(stage, closing)
+    })
+
   t.test('leads also those on who come to a node that was started after it', async (t) => {
     const stage = await setUp(t, { drainMs: 5_000 })
     const { world, nodes, client } = stage
@@ -778,6 +827,27 @@ t.test('a relay', async (t) => {
       world.network.sent.filter(({ kind }) => kind === 'unpoll'),
       [],
     )
+  })
+})
+
+t.test('a node that was cut off', async (t) => {
+  t.test('tells what it missed of a publisher before the first that it hears of it', async (t) => {
+    const stage = await setUp(t)
+    const { world, nodes, client } = stage
+    const [a, b] = [nodes[0]!, nodes[1]!]
+    world.network.cut(a.id)
+    await during(stage, b.publish('live:a', 'lost'))
+    await world.clock.advance(good.delayMs)
+    world.network.heal(a.id)
+    // Overtakes what the node asks the others now that it is back.
+    world.network.faults = { ...good, delayMs: 0 }
+    await during(stage, b.publish('live:a', 'late'))
+    world.network.faults = good
+    await world.until(() => seen(client, 'live:a').includes('late'), 'heard')
+    await world.clock.advance(100)
+    await move(stage, b)
+    t.strictSame(seen(client, 'live:a'), [['gap', 'bus'], 'late'])
+    t.strictSame(world.violations, [])
   })
 })
 

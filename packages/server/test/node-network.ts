@@ -4,6 +4,7 @@ import {
   type BusContext,
   type HistoryClass,
   type LiveListener,
+  type LivePublication,
   type NodeAnswer,
   type Nodes,
   type StoredListener,
@@ -58,10 +59,14 @@ export interface NodeNetwork {
 interface Listening {
   readonly channel: string
   readonly listener: LiveListener
-  readonly heard: Set<string>
+  /** Last number of each publisher that came. */
+  readonly heard: Map<string, number>
+  /** What each publisher had published, in any channel, when this began; undefined before. */
+  baseline: ReadonlyMap<string, number> | undefined
   /** When each publisher knows of it. */
   readonly knownAt: Map<string, number>
-  missed: boolean
+  /** Last number of each publisher that is lost, and of which nobody knows yet. */
+  readonly missed: Map<string, number>
 }
 
 /** Messages from one node to another that keep their order. */
@@ -161,10 +166,24 @@ export function createNodeNetwork(clock: FakeClock, random: () => number): NodeN
     },
   }
 
-  function tellMissed(listening: Listening) {
-    if (!listening.missed) return
-    listening.missed = false
-    listening.listener.gap()
+  /** The last of what each publisher said did not come: no number will show it. */
+  function tellMissed({ missed, heard, baseline, listener }: Listening) {
+    for (const [run, number] of missed) {
+      missed.delete(run)
+      if (!baseline || number <= (baseline.get(run) ?? 0)) continue
+      heard.set(run, number)
+      listener.gap({ run, number })
+    }
+  }
+
+  function hear({ heard, baseline, missed, listener }: Listening, publication: LivePublication) {
+    const { run, number, previous } = publication
+    const isFirst = !heard.has(run)
+    heard.set(run, number)
+    missed.delete(run)
+    // That the first ones were lost only the bus can see: who listens has nothing before them to compare with.
+    if (isFirst && baseline && previous > (baseline.get(run) ?? 0)) listener.gap()
+    listener.publication(publication)
   }
 
   /** Who is silent for long enough counts as dead. */
@@ -173,9 +192,11 @@ export function createNodeNetwork(clock: FakeClock, random: () => number): NodeN
     clock.after(nodeTimeoutMs + random() * beatMs, () => {
       if (!isUp(member) || isUp(other) || member.gone.has(other.id)) return
       bury(member, other.id)
-      for (const listening of member.listening) {
-        if (listening.heard.has(other.id)) listening.missed = true
-        tellMissed(listening)
+      // It cannot be asked any more what it published last.
+      for (const { heard, missed, listener } of member.listening) {
+        const isDoubtful = heard.has(other.id) || missed.has(other.id)
+        missed.delete(other.id)
+        if (isDoubtful) listener.gap()
       }
     })
   }
@@ -312,10 +333,10 @@ export function createNodeNetwork(clock: FakeClock, random: () => number): NodeN
       },
       async barrier() {
         const member = await opened()
-        const answered = new Set<string>()
+        const answered = new Map<string, number>()
         for (const deadline = clock.now() + nodeTimeoutMs + 3 * beatMs; ;) {
           const missing = [...others(), member].filter(({ id }) => !answered.has(id))
-          if (missing.length === 0 && !member.catchingUp) return
+          if (missing.length === 0 && !member.catchingUp) return answered
           if (member.cut || member.state === 'closed') throw unavailable()
           if (member.state === 'crashed') await never
           if (clock.now() >= deadline) throw new EverwireError('temporary', 'nodes do not answer')
@@ -324,8 +345,9 @@ export function createNodeNetwork(clock: FakeClock, random: () => number): NodeN
               new Promise<void>((resolve) => {
                 clock.after(soon(), () => {
                   if (!isUp(other) || !isUp(member)) return
+                  const { number } = other
                   follow(other, member, () => {
-                    answered.add(other.id)
+                    answered.set(other.id, number)
                     resolve()
                   })
                 })
@@ -400,11 +422,10 @@ export function createNodeNetwork(clock: FakeClock, random: () => number): NodeN
             if (listening.channel !== channel || (listening.knownAt.get(member.id) ?? 0) > now) continue
             const arrive = () => {
               if (!to.listening.has(listening)) return
-              listening.heard.add(member.id)
-              listening.listener.publication(publication)
+              hear(listening, publication)
               network.observe()
             }
-            follow(member, to, arrive, () => (listening.missed = true))
+            follow(member, to, arrive, () => void listening.missed.set(member.id, number))
           }
         await way(member)
       },
@@ -451,13 +472,20 @@ export function createNodeNetwork(clock: FakeClock, random: () => number): NodeN
       async listen(channel, listener) {
         const member = await opened()
         const knownAt = new Map<string, number>()
-        const listening: Listening = { channel, listener, heard: new Set(), knownAt, missed: false }
+        const listening: Listening = {
+          channel,
+          listener,
+          heard: new Map(),
+          baseline: undefined,
+          knownAt,
+          missed: new Map(),
+        }
         for (const { id } of members.values()) knownAt.set(id, clock.now() + soon())
         member.listening.add(listening)
         try {
           // Longer than it takes until all know of it.
           await sleep(network.faults.delayMs)
-          await nodes.barrier()
+          listening.baseline = (await nodes.barrier()) as ReadonlyMap<string, number>
         } catch (error) {
           member.listening.delete(listening)
           throw error

@@ -55,8 +55,8 @@ export interface Entry {
   ring: Ring
   /** Live channels: the last number of each publisher run. */
   readonly runs: Map<string, number>
-  /** Runs for whose next publication a gap was told already. */
-  readonly told: Set<string>
+  /** Up to which number of a run a gap was told already; gone with the run's next publication. */
+  readonly told: Map<string, number>
 }
 
 /** A live publication as this node's readers get it. */

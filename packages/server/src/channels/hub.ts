@@ -291,7 +291,7 @@ export class Hub {
       last: 0,
       ring: new Ring(this.#ringSize, 0),
       runs: new Map(),
-      told: new Set(),
+      told: new Map(),
     }
     this.#entries.set(key, entry)
     entry.ready = this.#open(entry)
@@ -311,7 +311,10 @@ export class Hub {
         })
       : this.#bus.listen(key, {
           publication: (publication) => this.#live(entry, publication),
-          gap: () => this.#broken(entry, 'bus'),
+          gap: (through) => {
+            if (through && entry.runs.has(through.run)) entry.told.set(through.run, through.number)
+            this.#broken(entry, 'bus')
+          },
         })
     this.#started(entry, await listening)
   }
@@ -371,7 +374,6 @@ export class Hub {
 
   #broken(entry: Entry, reason: GapReason, position?: Position): void {
     if (position) this.#begin(entry, position)
-    for (const run of entry.runs.keys()) entry.told.add(run)
     const gap = gapFrame(entry, reason, position?.offset)
     for (const seat of entry.seats) seat.break()
     for (const [reader, subscription] of entry.readers) {
@@ -403,11 +405,17 @@ export class Hub {
     if (last !== undefined && number <= last) return
     // 0 is no claim: the publisher does not remember channels for ever.
     const isBroken = last !== undefined && previous !== 0 && previous !== last
-    const gap = isBroken && !entry.told.has(run) ? gapFrame(entry, 'bus') : undefined
+    // What was lost after a gap was told is told by another.
+    const isTold = previous <= (entry.told.get(run) ?? 0)
+    const gap = isBroken && !isTold ? gapFrame(entry, 'bus') : undefined
     entry.told.delete(run)
     entry.runs.delete(run)
     entry.runs.set(run, number)
-    if (entry.runs.size > maxRuns) entry.runs.delete(entry.runs.keys().next().value!)
+    if (entry.runs.size > maxRuns) {
+      const oldest = entry.runs.keys().next().value!
+      entry.runs.delete(oldest)
+      entry.told.delete(oldest)
+    }
     const item = liveItem(entry, publication, last, gap)
     if (gap) this.#metrics.gaps.inc({ reason: 'bus' }, entry.readers.size)
     // The other node may have sent it already, under its own number; at most once is what such publishers get.

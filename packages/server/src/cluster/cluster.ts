@@ -21,6 +21,7 @@ import { Drain, type DrainReport, type DrainTimes } from './drain.js'
 import { Handover } from './handover.js'
 import { Notes } from './notes.js'
 import { Relay } from './relay.js'
+import { elsewhereMs } from './taker.js'
 
 export interface ClusterOptions {
   nodeId: string
@@ -131,7 +132,8 @@ export class Cluster {
 
   /**
    * Who has a session, once it is neither on its way here nor away.
-   * @throws EverwireError `unknown-session`, the same for what never was, what ended, and what is not an id at all
+   * @throws EverwireError `unknown-session`, the same for what never was, what ended, and what is not an id at all;
+   * `server-closing`
    */
   async locate(id: string): Promise<ServerSession | Elsewhere> {
     const [, hint, secret] = idPattern.exec(id) ?? []
@@ -139,6 +141,9 @@ export class Cluster {
     const { sessions, nodes, nodeId, foreign } = this.#options
     const session = this.#handover ? await this.#handover.arrived(secret) : sessions.find(secret)
     if (session) return session
+    // Where it went may be forgotten by then: the other nodes know.
+    if (sessions.closed)
+      throw new EverwireError('server-closing', 'the server is closing', { retryAfterMs: elsewhereMs })
     const departure = this.#departures.get(secret)
     if (departure && departure.to === undefined) throw unknown()
     if (!nodes && hint !== nodeId) foreign()
@@ -158,6 +163,8 @@ export class Cluster {
     const { secret, leaving, core } = session
     if (leaving) return true
     if (!core.ended) return false
+    // Where it went may be forgotten.
+    if (this.#options.sessions.closed) return true
     return this.#departures.get(secret)?.to !== undefined || this.#options.sessions.find(secret) !== undefined
   }
 
@@ -202,9 +209,14 @@ export class Cluster {
     return await this.#drain.run(times)
   }
 
+  /** Relays no more; the other nodes are still told where sessions went. */
   close(): void {
     this.#cancelStale()
     this.#relay?.close()
+  }
+
+  /** Nobody can ask any more. */
+  forget(): void {
     this.#handover?.close()
     this.#departures.close()
   }

@@ -39,7 +39,7 @@ export interface TakerOptions {
 
 const maxChanges = 3
 /** What a client that came to a draining node is asked to wait. */
-const elsewhereMs = 500
+export const elsewhereMs = 500
 const peekMs = 1_000
 const peekTries = 2
 /** Longer than the owner may wait: its answer should not fall between two questions. */
