@@ -215,6 +215,37 @@ t.test('an answer without an announcement ends live', async (t) => {
   next()
 })
 
+t.test('an answer that announces nothing more, and was overtaken, is not shown either', async (t) => {
+  const { clock, next, channel, shown, orders } = await live(t)
+  const refreshing = orders.refresh()
+  channel.snapshot(0, 1, 6)
+  next().answer(0)
+  t.equal(await refreshing, 1)
+  await clock.advance(2_500)
+  next().answer(2)
+  await clock.settle()
+  t.strictSame(shown, [0, 1, 2])
+})
+
+t.test('the first poll of a hidden page goes out, and live comes with it', async (t) => {
+  const { clock, next, idle, start, page, channel } = world(t)
+  page.show(false)
+  const { orders, shown } = start()
+  next().answer(0, 5)
+  await clock.settle()
+  channel.accept(5)
+  channel.snapshot(0, 1, 6)
+  t.equal(orders.state, 'live')
+  channel.pause()
+  await clock.advance(60_000)
+  t.ok(idle())
+  page.show(true)
+  t.equal(orders.state, 'polling')
+  await clock.advance(0)
+  next()
+  t.strictSame(shown, [0, 1])
+})
+
 t.test('another channel is another resource', async (t) => {
   const { clock, next, channel, client, orders, shown } = await live(t)
   void orders.refresh()
@@ -254,7 +285,6 @@ t.test('a channel that the application reads itself stays with it, and is caught
   next().answer(0, 5)
   await clock.settle()
   t.equal(orders.state, 'live')
-  channel.snapshot(3, 4, 10)
   await clock.advance(50)
   next().answer(4, 10)
   await clock.settle()
@@ -264,6 +294,18 @@ t.test('a channel that the application reads itself stays with it, and is caught
   await clock.settle()
   t.strictSame(channel.log, ['subscribe undefined'])
   t.equal(channel.listening(), 0)
+})
+
+t.test('where whoever shares the channel ends it, it is subscribed anew', async (t) => {
+  const { clock, next, channel, orders } = await live(t)
+  await channel.channel.unsubscribe()
+  await clock.advance(7_500)
+  t.equal(orders.state, 'polling')
+  next().unchanged(8)
+  await clock.settle()
+  t.strictSame(channel.log, ['subscribe 5', 'unsubscribe', 'unsubscribe', 'subscribe 8'])
+  channel.accept(8)
+  t.equal(orders.state, 'live')
 })
 
 t.test('two resources on one channel share the subscription; the last one ends it', async (t) => {

@@ -51,7 +51,11 @@ export function scriptedFetch() {
         answer(
           data,
           offset,
-          { revision = `r${JSON.stringify(data)}`, channel, etag = `W/"${revision}"` } = {},
+          {
+            revision = `r${JSON.stringify(data)}`,
+            channel,
+            etag = `W/"${encodeURIComponent(revision)}"`,
+          } = {},
         ) {
           const headers = { ...linkOf(offset, revision, channel), ...(etag && { etag }) }
           resolve(new Response(JSON.stringify(data), { headers }))

@@ -1,7 +1,8 @@
 import { EverwireError, type Cancel, type Clock } from '@everwire/core'
 import type { Announcement, Revision } from '../announcement.js'
-import { answered, begin, miss, take, type Chain, type Publication } from './chain.js'
+import { answered, begin, miss, take, type Chain } from './chain.js'
 import type { Lease } from './clients.js'
+import { createDriftWatch } from './drift.js'
 import { goLive, type Live } from './live.js'
 import { refusalDelay, retryDelay, spread } from './schedule.js'
 import type { Response200, State } from './request.js'
@@ -53,9 +54,6 @@ export interface Poller {
   close(): void
 }
 
-/** How long after an audit its finding may still be published. */
-const driftMs = 5_000
-
 /** What is shown, and what it is called. */
 interface Shown extends State {
   revision: Revision | undefined
@@ -96,8 +94,7 @@ export function createPoller(settings: PollerSettings): Poller {
   let refusal = { channel: '', count: 0, until: 0 }
   let cancelTimer: Cancel = () => {}
   let cancelStale: Cancel = () => {}
-  let cancelDrift: Cancel = () => {}
-  let audited: Revision | undefined
+  const drift = createDriftWatch(clock, (revision) => each((follower) => follower.drift({ revision })))
 
   const interval = () => Math.min(...[...followers].map(({ intervalMs }) => intervalMs))
   const each = (run: (follower: Follower) => void) => {
@@ -227,8 +224,7 @@ export function createPoller(settings: PollerSettings): Poller {
       const isOvertaken = chain && asked < chain.made.number
       leave()
       chain = undefined
-      if (isOvertaken) pollAt = now
-      else show({ ...answer, revision: undefined }, answer.same && known === shown)
+      if (!isOvertaken) show({ ...answer, revision: undefined }, answer.same && known === shown)
       return sync()
     }
     // Of what was not modified, the revision is that of what is known.
@@ -242,7 +238,7 @@ export function createPoller(settings: PollerSettings): Poller {
       const before = chain
       chain = answered(chain, state, asked)
       if (isAudit && !before.kept.length && chain.mine === revision && before.mine !== revision)
-        suspect(revision)
+        drift.suspect(revision)
       if (chain.mine === revision) show({ ...answer, revision }, before.mine === revision)
       else showChain(before)
       mend()
@@ -266,7 +262,7 @@ export function createPoller(settings: PollerSettings): Poller {
         if (!chain) return
         const before = chain
         chain = take(chain, publication)
-        if (audited !== undefined) clear(publication)
+        drift.published(publication)
         showChain(before)
         mend()
         sync()
@@ -297,7 +293,7 @@ export function createPoller(settings: PollerSettings): Poller {
   const leave = () => {
     live?.leave()
     live = undefined
-    endDrift()
+    drift.clear()
   }
 
   /** Back to polling: the next answer says what holds. */
@@ -338,28 +334,6 @@ export function createPoller(settings: PollerSettings): Poller {
     if (mine === before.mine) return
     const etag = shown?.etag && etagOf(shown.etag, before.mine, mine)
     show({ data, revision: mine, etag, text: undefined }, false)
-  }
-
-  // -- drift
-
-  const suspect = (revision: Revision) => {
-    endDrift()
-    audited = revision
-    cancelDrift = clock.after(driftMs, () => {
-      audited = undefined
-      each((follower) => follower.drift({ revision }))
-    })
-  }
-  const clear = (publication: Publication) => {
-    const { to } = publication
-    const from = publication.event === 'invalidate' ? null : publication.from
-    const rises = typeof to === 'number' && typeof audited === 'number' && to >= audited
-    // One that does not say what became of it may be that one.
-    if (to === null || to === audited || from === audited || rises) endDrift()
-  }
-  const endDrift = () => {
-    cancelDrift()
-    audited = undefined
   }
 
   // -- who needs it
@@ -415,9 +389,11 @@ export function createPoller(settings: PollerSettings): Poller {
       }
     },
     seen() {
-      const now = clock.now()
       if (!followers.size || closed) return
-      if (!settings.isHidden() && !isLive() && !failures && now - freshAt >= interval()) pollAt = now
+      const isOld = clock.now() - freshAt >= interval()
+      sync()
+      if (!isOld || settings.isHidden() || isLive() || failures) return
+      pollAt = clock.now()
       sync()
     },
     close: end,
@@ -427,6 +403,5 @@ export function createPoller(settings: PollerSettings): Poller {
 /** The tag of another revision, where tags are plainly made of revisions; undefined where that cannot be known. */
 function etagOf(etag: string, revision: Revision, next: Revision): string | undefined {
   const [, start, named] = /^((?:W\/)?")([^"]*)"$/.exec(etag) ?? []
-  if (named === String(revision)) return `${start}${next}"`
-  return undefined
+  return named === encodeURIComponent(revision) ? `${start}${encodeURIComponent(next)}"` : undefined
 }
