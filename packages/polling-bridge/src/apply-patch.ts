@@ -11,7 +11,8 @@ function assertFits(document: Json, operation: PatchOperation): void {
     throw new TypeError(`the patch does not fit: ${operation.op} ${path}`)
   }
   const target = (path: string, isNew: boolean) => {
-    if (path && path[0] !== '/') misfit(path)
+    // An object that the library copies would lose that key, or get another prototype.
+    if ((path && path[0] !== '/') || path.includes('/__proto__')) misfit(path)
     const steps = parsePath(document, path)
     const parent = getIn(document, steps.slice(0, -1))
     const step = steps.at(-1)

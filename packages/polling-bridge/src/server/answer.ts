@@ -7,9 +7,16 @@ import { entityTag } from './revision.js'
 
 const exposed = ['ETag', 'Link', 'Stream-Next-Offset']
 
-/** Says of an answer which state it is, unless the application does. */
-export function nameState(reply: FastifyReply, revision: Revision, shared: boolean): void {
-  if (!reply.hasHeader('etag')) reply.header('etag', entityTag(revision))
+/**
+ * Says of an answer which state it is, unless the application does. One that announces no channel is another: what a
+ * cache kept of the announcement would go on with a 304 that has none.
+ */
+export function nameState(
+  reply: FastifyReply,
+  revision: Revision,
+  { shared, announced }: { shared: boolean; announced: boolean },
+): void {
+  if (!reply.hasHeader('etag')) reply.header('etag', entityTag(announced ? revision : `${revision}-p`))
   // Without it browsers may show what they have, and not ask.
   if (!reply.hasHeader('cache-control'))
     reply.header('cache-control', shared ? 'no-cache' : 'private, no-cache')
@@ -50,13 +57,6 @@ export function isFresh({ headers }: FastifyRequest, reply: FastifyReply): boole
     fresh({ 'if-none-match': condition }, { etag: String(reply.getHeader('etag')) })
   )
 }
-
-/** The position of an answer: of the publication that made its state, else the one known before its handler began. */
-export const positionOf = (
-  revision: Revision,
-  known: Position,
-  newest: { to: Revision | null; position: Position } | undefined,
-): Position => (newest?.to === revision ? newest.position : known)
 
 function append(reply: FastifyReply, name: string, values: string[]): void {
   const known = reply.getHeader(name)

@@ -7,7 +7,7 @@ import type {
   RouteOptions,
 } from 'fastify'
 import type { Mode } from '../change.js'
-import { announce, expose, isFresh, nameState, positionOf } from './answer.js'
+import { announce, expose, isFresh, nameState } from './answer.js'
 import { Executions } from './executions.js'
 import type { Followed, FollowedChannels } from './followed.js'
 import { readPoll, type PollOptions, type Settings } from './options.js'
@@ -134,13 +134,14 @@ export class PolledRoutes {
       this.#options.failed('revision', route.url, error)
       return 'other'
     }
-    nameState(reply, revision, route.settings.shared)
-    if (followed?.position && position) {
-      const { channel, newest } = followed
+    const announced = followed?.position && position
+    nameState(reply, revision, { shared: route.settings.shared, announced: announced !== undefined })
+    if (announced) {
+      const { channel } = followed
       announce(reply, this.#options.prefix, {
         channel,
         revision,
-        position: positionOf(revision, position, newest),
+        position: announced,
       })
       if (request.method === 'GET') this.#options.learnt(channel, route, request.originalUrl)
     }
