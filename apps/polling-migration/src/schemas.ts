@@ -7,6 +7,21 @@ const order = {
   properties: {
     id: { type: 'integer' },
     item: { type: 'string' },
+    customer: {
+      type: 'object',
+      properties: { name: { type: 'string' }, street: { type: 'string' }, city: { type: 'string' } },
+    },
+    lines: {
+      type: 'array',
+      items: {
+        type: 'object',
+        properties: {
+          sku: { type: 'string' },
+          quantity: { type: 'integer' },
+          price: { type: 'integer' },
+        },
+      },
+    },
     status: { type: 'string' },
     updatedAt: { type: 'number' },
   },

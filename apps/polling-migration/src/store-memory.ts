@@ -1,3 +1,4 @@
+import { customerOf, linesOf } from './samples.js'
 import type { Letter, Order, Store } from './store.js'
 
 const kept = { orders: 50, letters: 20 }
@@ -10,7 +11,9 @@ export function createMemoryStore(): Store {
   let ids = 0
 
   const addOrder = (item: string) => {
-    const order: Order = { id: ++ids, item, status: 'new', updatedAt: Date.now(), cost: 10 * item.length }
+    const id = ++ids
+    const about = { customer: customerOf(id), lines: linesOf(id), cost: 10 * item.length }
+    const order: Order = { id, item, status: 'new', updatedAt: Date.now(), ...about }
     orders.unshift(order)
     orders.splice(kept.orders)
     return order

@@ -1,10 +1,13 @@
 import pg from 'pg'
+import { customerOf, linesOf } from './samples.js'
 import type { Letter, Order, Store } from './store.js'
 
 const schema = `
   create table if not exists orders (
     id integer generated always as identity primary key,
     item text not null,
+    customer jsonb not null,
+    lines jsonb not null,
     status text not null default 'new',
     updated_at timestamptz not null default clock_timestamp(),
     cost integer not null
@@ -16,7 +19,7 @@ const schema = `
     body text not null
   );`
 
-const orderColumns = `id, item, status, (extract(epoch from updated_at) * 1000)::float8 as "updatedAt", cost`
+const orderColumns = `id, item, customer, lines, status, (extract(epoch from updated_at) * 1000)::float8 as "updatedAt", cost`
 
 /** In PostgreSQL. */
 export async function createPostgresStore(connectionString: string): Promise<Store> {
@@ -30,8 +33,9 @@ export async function createPostgresStore(connectionString: string): Promise<Sto
   return {
     orders: () => rows<Order>(`select ${orderColumns} from orders order by id desc limit 50`),
     async addOrder(item) {
-      const values = [item, 10 * item.length]
-      const text = `insert into orders (item, cost) values ($1, $2) returning ${orderColumns}`
+      const sample = item.length
+      const values = [item, customerOf(sample), JSON.stringify(linesOf(sample)), 10 * item.length]
+      const text = `insert into orders (item, customer, lines, cost) values ($1, $2, $3, $4) returning ${orderColumns}`
       return (await rows<Order>(text, values))[0]!
     },
     async setStatus(id, status) {

@@ -5,6 +5,8 @@ import { createRemoteStore } from './store-remote.js'
 export interface Order {
   id: number
   item: string
+  customer: { name: string; street: string; city: string }
+  lines: { sku: string; quantity: number; price: number }[]
   status: 'new' | 'packed' | 'shipped'
   /** Milliseconds since 1970. */
   updatedAt: number

@@ -16,18 +16,19 @@ process.on('message', ({ kind, url, clients, users, intervalMs, from = 0 }: Crow
     const show = (what: Shown['what']) => (data: unknown) =>
       process.send!({ client: from + i, user, what, at: Date.now(), data } as Shown)
     // Pages are not opened in the same moment.
-    setTimeout(() => startClient(kind, url, user, intervalMs, show), (intervalMs * i) / clients)
+    const tell = (state: string) => process.send!({ client: from + i, state })
+    setTimeout(() => startClient({ kind, url, user, intervalMs, show, tell }), (intervalMs * i) / clients)
   }
 })
 process.on('disconnect', () => process.exit())
 
-function startClient(
-  kind: CrowdOrder['kind'],
-  url: string,
-  user: string,
-  intervalMs: number,
-  show: (what: Shown['what']) => (data: unknown) => void,
-): void {
+interface ClientOrder extends Pick<CrowdOrder, 'kind' | 'url' | 'intervalMs'> {
+  user: string
+  show(what: Shown['what']): (data: unknown) => void
+  tell(state: string): void
+}
+
+function startClient({ kind, url, user, intervalMs, show, tell }: ClientOrder): void {
   const headers = { authorization: `Bearer ${tokenFor(user)}` }
   if (kind === 'fetch') {
     const ask = createBrowserFetch(headers)
@@ -48,6 +49,6 @@ function startClient(
   const { poll } = createPolling({ client, headers })
   for (const [what, path] of Object.entries(paths)) {
     const one = poll({ url: url + path, intervalMs, onData: show(what as Shown['what']), onError: () => {} })
-    if (what === 'orders') one.on('state', (state) => process.send!({ client, state }))
+    if (what === 'orders') one.on('state', tell)
   }
 }

@@ -15,10 +15,9 @@ export interface Story {
 /** Where verifications leave what they made; not in git. */
 const outputFolder = fileURLToPath(new URL('../../../../.verify/', import.meta.url))
 
-/** Notes when each line of a list is there first. */
-const recordLines = () => {
-  const seen: Record<string, number> = {}
-  Object.assign(window, { seen })
+/** Notes when each line of a list is there first. Text, because a compiled function needs what its module has. */
+const recordLines = `
+  window.seen = {}
   const note = () => {
     for (const line of document.querySelectorAll('li')) {
       const text = [...line.childNodes].map((node) => node.textContent).join('|')
@@ -28,21 +27,14 @@ const recordLines = () => {
   document.addEventListener('DOMContentLoaded', () => {
     note()
     new MutationObserver(note).observe(document.body, { childList: true, subtree: true, characterData: true })
-  })
-}
+  })`
 
 /** When a line with this text was there first. */
-const seenAt = (page: Page, text: string, timeoutMs: number): Promise<number> =>
-  page
-    .waitForFunction(
-      (part) => {
-        const { seen } = window as unknown as { seen: Record<string, number> }
-        return Object.entries(seen).find(([line]) => line.includes(part))?.[1]
-      },
-      text,
-      { timeout: timeoutMs, polling: 50 },
-    )
-    .then(async (handle) => (await handle.jsonValue())!)
+async function seenAt(page: Page, text: string, timeoutMs: number): Promise<number> {
+  const find = `Object.entries(seen).find(([line]) => line.includes(${JSON.stringify(text)}))?.[1]`
+  const handle = await page.waitForFunction(find, undefined, { timeout: timeoutMs, polling: 50 })
+  return (await handle.jsonValue()) as number
+}
 
 /** What the pages say in their files. */
 export const pageIntervalMs = 5_000
@@ -55,7 +47,7 @@ export async function tellStory(browser: Browser, url: string, step: string): Pr
     const context = await browser.newContext({ viewport: { width: 1100, height: 800 } })
     const page = await context.newPage()
     page.on('pageerror', (error) => faults.push(`${user}: ${error.message}`))
-    await page.addInitScript(recordLines)
+    await page.addInitScript({ content: recordLines })
     await page.goto(`${url}/login?user=${user}`)
     if (path !== '/') await page.goto(url + path)
     await page.locator('#orders li').first().waitFor({ timeout: patienceMs })
