@@ -57,12 +57,7 @@ function createLog() {
   }
 }
 
-function createApp(): FastifyInstance {
-  const app = Fastify({ forceCloseConnections: true })
-  // An upgrade that comes while Fastify closes is answered with 503 and its socket left open, for which close() would wait.
-  app.server.on('upgrade', (_request, socket) => socket.on('end', () => socket.end()))
-  return app
-}
+const createApp = (): FastifyInstance => Fastify({ forceCloseConnections: true })
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
@@ -154,8 +149,6 @@ async function createPlace(t: Test, guide: Guide) {
   }
   const modules: Scope = {
     fastify: { default: createApp },
-    'node:events': await import('node:events'),
-    '@fastify/websocket': { default: websocket },
     '@everwire/bus-nats': busNats,
     'everwire/server': everwireServer,
     'everwire/client': { ...everwireClient, createClient },
@@ -292,12 +285,29 @@ t.test('from Socket.IO', async (t) => {
   }
 
   t.test('both run on one server, over WebSocket', async (t) => {
-    const socket = io(address, { auth: { token: 'token of ann' }, transports: ['polling', 'websocket'] })
-    await once(socket as never, 'connect')
-    const { engine } = socket.io
-    while (engine.transport.name !== 'websocket') await once(engine as never, 'upgrade')
+    /** Begins with polling, as it does by itself. */
+    const upgraded = async (address: string) => {
+      const socket = io(address, { auth: { token: 'token of ann' }, transports: ['polling', 'websocket'] })
+      await once(socket as never, 'connect')
+      const { engine } = socket.io
+      while (engine.transport.name !== 'websocket') await once(engine as never, 'upgrade')
+      socket.close()
+    }
+    await upgraded(address)
     t.equal(client.transport, 'websocket')
-    socket.close()
+
+    const app = createApp()
+    await app.register(everwireServer.everwire, { authenticate })
+    const server = new socketServer.Server(app.server)
+    t.teardown(async () => {
+      server.disconnectSockets(true)
+      await app.close()
+    })
+    const turned = await app.listen({ port: 0, host: '127.0.0.1' })
+    const other = place.createClient({ url: `${turned}/everwire`, getToken: () => 'token of ann' })
+    await Promise.all([upgraded(turned), connected(other)])
+    t.equal(other.transport, 'websocket', 'in the other order')
+    other.close()
   })
 
   t.test('connecting, and who it is', async (t) => {
@@ -344,11 +354,12 @@ t.test('from Socket.IO', async (t) => {
     client.close()
   })
 
-  t.test('without the filter of upgrades Socket.IO has no WebSocket', async (t) => {
+  t.test('with @fastify/websocket of its own an application leaves Socket.IO without', async (t) => {
     const app = createApp()
     t.teardown(() => app.close())
     const server = new socketServer.Server(app.server)
     t.teardown(() => server.disconnectSockets(true))
+    await app.register(websocket)
     await app.register(everwireServer.everwire, { authenticate })
     const socket = io(await app.listen({ port: 0, host: '127.0.0.1' }), { reconnection: false })
     const [error] = (await once(socket as never, 'connect_error')) as [Error]
@@ -397,6 +408,7 @@ t.test('from Socket.IO', async (t) => {
   })
 
   t.test('the server asks', (t) => both(t, 'ask', [[true]]))
+  t.test('the server listens', (t) => both(t, 'follow', [['ann', 'hello']]))
   t.test('one user', (t) => both(t, 'user', [['for ann']]))
   t.test('middleware', (t) => both(t, 'middleware', [['said'], ['too long']], [['said'], ['forbidden']]))
   t.test('namespaces', (t) => both(t, 'namespace', [['forbidden']]))
@@ -870,9 +882,14 @@ t.test('from Pusher', async (t) => {
     t.equal(await note, 'for ann')
   })
 
+  t.test('the server hears what clients publish', async (t) => {
+    await shows(t, 'webhook', [['ann', 'typing', { name: 'Ann' }]])
+  })
+
   t.test('one user, whose session is ended', async (t) => {
-    const { client, play } = await shows(t, 'user', [['for ann']])
+    const { client, log, play } = await shows(t, 'user', [['for ann']])
     await play('js ours end')
+    t.strictSame(await log.take(1), [['bye']], 'said before')
     while (client.state !== 'closed')
       await new Promise<void>((resolve) => client.on('state', () => resolve()))
     t.pass('it does not come back')

@@ -13,7 +13,10 @@ export class EverwireError extends Error {
   readonly retryAfterMs: number | undefined
 
   constructor(code: ErrorCode, message?: string, options: EverwireErrorOptions = {}) {
-    super(message ? `${message} (${code})` : code, options)
+    const ending = `(${code})`
+    // What another end said has it already.
+    const isWhole = !message || message === code || message.endsWith(ending)
+    super(isWhole ? message || code : `${message} ${ending}`, options)
     this.code = code
     this.retryAfterMs = options.retryAfterMs && Math.ceil(options.retryAfterMs)
   }

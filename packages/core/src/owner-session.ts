@@ -39,6 +39,8 @@ export interface OwnerSession extends Session {
   apply(first: number, frames: readonly Frame[]): number
   /** Replaces frames that must not be sent any more by `void`, whether or not they were written before. */
   eraseWhere(where: (frame: EncodedFrame) => boolean): void
+  /** Writes now what would be written at the end of this turn, as far as the link takes it. */
+  flush(): void
   /**
    * Leaves this end to another process as it is in this turn. Here it has ended, and the other end is not told: the
    * link is the caller's to close.

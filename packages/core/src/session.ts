@@ -137,13 +137,13 @@ export class SessionEnd implements Session {
     const { outbox } = this
     if (this.ended) throw new EverwireError('closed')
     // What only waits for the end of this turn shows nothing about the other end.
-    if (!outbox.fits(frame.bytes)) this.#write()
+    if (!outbox.fits(frame.bytes)) this.flush()
     if (!outbox.fits(frame.bytes) && !this.makeRoom(frame.bytes)) return outbox.sent
     this.sent = outbox.push(frame)
     if (!this.#scheduled && this.link && !this.#blocked) {
       this.#scheduled = true
       const { schedule = queueMicrotask } = this.#options
-      schedule(() => this.#write())
+      schedule(() => this.flush())
     }
     return this.sent
   }
@@ -220,8 +220,30 @@ export class SessionEnd implements Session {
   }
 
   ping(): void {
-    this.#write()
+    this.flush()
     this.#say('ping', this.writtenHere)
+  }
+
+  /** Writes what waits for the end of this turn, as far as the link takes it. */
+  flush(): void {
+    const { outbox } = this
+    this.#scheduled = false
+    for (;;) {
+      const { link } = this
+      if (!link || this.#blocked || this.writtenHere >= outbox.sent) return
+      // Confirmed over another way while this link was still to replay it: the numbers must be filled all the same.
+      const known = Math.max(0, outbox.base - 1 - this.writtenHere)
+      const frames =
+        known > 0
+          ? [encodeFrame(['void', known])]
+          : outbox.slice(this.writtenHere + 1, batchFrames, batchBytes)
+      this.writtenHere += known || frames.length
+      this.written = Math.max(this.written, this.writtenHere)
+      // With the batch: where each poll finds another one waiting, a pong after it would never get its turn.
+      const more = this.#owesPong ? [this.#confirmation('pong')] : []
+      this.#owesPong = false
+      this.#put(link, [...frames, ...more])
+    }
   }
 
   end(code: ErrorCode, reason = ''): void {
@@ -272,30 +294,9 @@ export class SessionEnd implements Session {
     if (!this.#owesPong) this.#put(this.link!, [this.#confirmation('pong')])
   }
 
-  #write() {
-    const { outbox } = this
-    this.#scheduled = false
-    for (;;) {
-      const { link } = this
-      if (!link || this.#blocked || this.writtenHere >= outbox.sent) return
-      // Confirmed over another way while this link was still to replay it: the numbers must be filled all the same.
-      const known = Math.max(0, outbox.base - 1 - this.writtenHere)
-      const frames =
-        known > 0
-          ? [encodeFrame(['void', known])]
-          : outbox.slice(this.writtenHere + 1, batchFrames, batchBytes)
-      this.writtenHere += known || frames.length
-      this.written = Math.max(this.written, this.writtenHere)
-      // With the batch: where each poll finds another one waiting, a pong after it would never get its turn.
-      const more = this.#owesPong ? [this.#confirmation('pong')] : []
-      this.#owesPong = false
-      this.#put(link, [...frames, ...more])
-    }
-  }
-
   #resume() {
     this.#blocked = false
-    this.#write()
+    this.flush()
     if (this.#owesPong) this.#pong()
   }
 }

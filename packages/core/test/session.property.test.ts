@@ -98,7 +98,7 @@ const mutants: Record<string, Mutation[]> = {
     {
       file: 'session',
       from: 'this.writtenHere = sendFrom - 1\n    this.#resume()',
-      to: 'this.writtenHere = sendFrom - 1\n    this.#write()',
+      to: 'this.writtenHere = sendFrom - 1\n    this.flush()',
     },
   ],
   'void counts one': [{ file: 'frame', from: "header[0] === 'void' ? (header[1] as number) : 1", to: '1' }],

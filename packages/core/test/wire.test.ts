@@ -20,6 +20,7 @@ import {
   parseFrame,
   randomBase32,
   readAttach,
+  refusal,
   sessionKinds,
   toBase64,
   utf8,
@@ -306,6 +307,24 @@ test('an error has its code, its cause, and a message for people', (t) => {
   t.notOk('cause' in new EverwireError('timeout'))
   t.equal(codeOf(error), 'timeout')
   t.equal(codeOf(cause), 'internal')
+  t.end()
+})
+
+test('the message of an error that came over the wire names the code once', (t) => {
+  const sent = [
+    new EverwireError('unknown-channel', 'no rule fits'),
+    new EverwireError('unknown-channel'),
+    new EverwireError('unknown-channel', 'no unknown-channel'),
+  ]
+  for (const { code, message } of sent) {
+    const come = refusal({ header: ['refuse', code, message] } as Frame)
+    t.equal(come.message, message)
+    t.equal(refusal({ header: ['err', 7, code, come.message] } as Frame, 2).message, message, 'and sent on')
+  }
+  t.equal(
+    new EverwireError('temporary', sent[0]!.message).message,
+    'no rule fits (unknown-channel) (temporary)',
+  )
   t.end()
 })
 

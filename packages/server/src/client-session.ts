@@ -44,7 +44,12 @@ export interface ClientSession {
    * Rejects with an EverwireError: what the client answered, `timeout`, or `outcome-unknown` when the session ends.
    */
   request(method: string, input?: unknown, options?: { timeoutMs?: number }): Promise<unknown>
-  /** Ends the session; the client is told the code. @default code `closed` */
+  /**
+   * Ends the session; the client is told the code. What it was sent in this turn still goes out before, as far as its
+   * link takes it at once, when the code is `closed`, `server-closing` or one of your own (`app:…`), and is dropped
+   * with any other.
+   * @default code `closed`
+   */
   end(code?: ErrorCode, reason?: string): void
 }
 
@@ -309,6 +314,8 @@ export class ServerSession implements ClientSession, Reader {
   }
 
   end(code: ErrorCode = 'closed', reason = ''): void {
+    // Other codes say that the client may read no more, reads too slowly, or can not be trusted.
+    if (code === 'closed' || code === 'server-closing' || code.startsWith('app:')) this.core.flush()
     this.core.end(code, reason)
   }
 

@@ -383,3 +383,51 @@ function chained(frames: readonly { header: readonly unknown[] }[], from?: numbe
   }
   return true
 }
+
+t.test('the end of a session', async (t) => {
+  const ends = [
+    'closed',
+    'server-closing',
+    'app:kicked',
+    'unauthorized',
+    'forbidden',
+    'token-expired',
+    'slow-consumer',
+  ] as const
+  for (const code of ends) {
+    const isOrderly = ends.indexOf(code) < 3
+    t.test(
+      `${code}: what was accepted before it ${isOrderly ? 'goes out first' : 'is dropped'}`,
+      async (t) => {
+        const { app, connect, clock } = await startNode(t)
+        const peer = await connect({ token: 'ann' })
+        await peer.ask(['sub', '@me'])
+        await app.everwire.publishToUser('ann', 'bye', 1)
+        t.strictSame(peer.seen, [], 'it waits for the end of the turn')
+        const [session] = app.everwire.sessions()
+        session!.end(code)
+        await app.everwire.publishToUser('ann', 'bye', 2)
+        await clock.settle()
+        t.strictSame(peer.seen, isOrderly ? [['bye', 1]] : [])
+        t.strictSame(peer.others.at(-1)?.header.slice(0, 2), ['close', code])
+      },
+    )
+  }
+
+  t.test('nothing goes out of a channel that the newest claims are not asked about yet', async (t) => {
+    const { app, connect, clock } = await startNode(t)
+    let answer: boolean | Promise<boolean> = true
+    app.everwire.channel('live:*', { subscribe: () => answer })
+    const peer = await connect({ token: 'ann' })
+    await peer.ask(['sub', 'live:1'])
+    peer.cut()
+    let decide = (_allowed: boolean) => {}
+    answer = new Promise<boolean>((resolve) => (decide = resolve))
+    const next = await peer.again()
+    await app.everwire.publish('live:1', 'secret')
+    app.everwire.sessions()[0]!.end()
+    decide(true)
+    await clock.settle()
+    t.strictSame([next.seen, next.others.map(({ header }) => header[1])], [[], ['unknown-session']])
+  })
+})

@@ -1,3 +1,5 @@
+import { EventEmitter } from 'node:events'
+import type { Server } from 'node:http'
 import {
   codeInfo,
   codeOf,
@@ -9,6 +11,7 @@ import {
 } from '@everwire/core'
 import websocket, { type WebSocket } from '@fastify/websocket'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { handOnUpgrades, mindUpgrades } from './server/upgrades.js'
 import { createFrameWriter } from './server/ws-frames.js'
 
 export interface WebSocketServerOptions {
@@ -25,9 +28,13 @@ export function webSocket({
     name: 'websocket',
     async register(app, { accept, frameBytes, highWaterBytes }) {
       // A second registration would answer every upgrade twice.
-      if (!app.hasDecorator('websocketServer'))
+      if (app.hasDecorator('websocketServer')) mindUpgrades(app)
+      else {
+        const upgrades = new EventEmitter()
         await app.register(websocket, {
           options: {
+            // It only listens to it.
+            server: upgrades as Server,
             maxPayload: frameBytes,
             perMessageDeflate:
               compressFromBytes === false
@@ -35,6 +42,8 @@ export function webSocket({
                 : { serverNoContextTakeover: true, clientNoContextTakeover: true },
           },
         })
+        handOnUpgrades(app, upgrades)
+      }
 
       app.get('/websocket', { websocket: true }, (socket, request) => {
         const deflate = socket.extensions.includes('permessage-deflate') && takesFullWindow(request)

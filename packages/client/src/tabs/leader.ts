@@ -219,7 +219,7 @@ export class Leader implements Role {
       this.#post({ ...answer, ms: ms ?? 0 })
     } catch (error) {
       const code = codeOf(error)
-      this.#post({ ...answer, code, reason: (error as Error).message.replace(` (${code})`, '') })
+      this.#post({ ...answer, code, reason: (error as Error).message })
     }
   }
 

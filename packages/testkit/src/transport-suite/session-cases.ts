@@ -192,8 +192,14 @@ export async function sessionCases(t: SuiteTest, suite: TransportSuiteOptions): 
       await link.welcomed()
       const [session] = world.everwire.sessions()
       await until(() => session!.transport === suite.transport.name, 'the next poll')
+      // Sent in the same turn.
+      void session!.request('bye').catch(() => {})
       session!.end(code, 'because')
       await link.ended()
+      t.strictSame(
+        link.frames.map(({ frame }) => frame.header[1]),
+        code === 'closed' ? ['bye'] : [],
+      )
       t.strictSame(link.others.find(({ header }) => header[0] === 'close')?.header.slice(0, 2), [
         'close',
         code,
