@@ -36,6 +36,7 @@ function routes(app: FastifyInstance, config: object): void {
     throw Object.assign(new Error('teapot'), { statusCode: 418 })
   })
   get('/throws-object', async () => {
+    // eslint-disable-next-line no-throw-literal
     throw { statusCode: 409, message: 'odd' } as unknown as Error
   })
   get('/throws-sync', () => {
@@ -250,7 +251,7 @@ t.test('misuse is refused, naming the fix', async (t) => {
       routes: (app) => void app.get('/x', { config: { poll: { channel } } }, async () => rows),
     })
     await t.rejects(
-      app.ready(),
+      async () => void (await app.ready()),
       new RegExp(`config.poll of /x: the channel ${channel} needs a rule with history`),
     )
   }

@@ -1,6 +1,6 @@
 import type { Bus, Clock } from '@everwire/core'
 import { createFakeClock, type FakeClock } from '@everwire/testkit'
-import { everwire } from 'everwire/server'
+import { everwire, memoryBus } from 'everwire/server'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { pollingBridge, type PollingBridgeOptions } from '../src/server.js'
@@ -31,6 +31,7 @@ export async function createNode(
   })
   await app.register(everwire, {
     authenticate: ({ token }) => ({ userId: token ?? null }),
+    streamMs: 3_600_000,
     serverKeys: ['server-key-for-tests-0123456789abcdef'],
     bus,
     clock,
@@ -48,6 +49,13 @@ export async function startNode(t: Test, options: NodeOptions): Promise<Node> {
   const node = await createNode(t, options)
   await node.app.ready()
   return node
+}
+
+/** A bus of several nodes, which none of them closes. */
+export function sharedBus(t: Test, clock?: Clock): Bus {
+  const bus = memoryBus({ clock })
+  t.teardown(() => bus.close())
+  return { ...bus, open: (context) => bus.open(context), close: async () => {} }
 }
 
 /** Resolves once a turn of the event loop finds it so; fails the test when it never is. */

@@ -48,10 +48,8 @@ export class Switch {
     }
   }
 
-  /** Switches all nodes. Rejects with an EverwireError: what the bus says. @throws TypeError naming what is wrong */
-  async set(control: Control): Promise<void> {
-    assertControl(control)
-    const { mode, rollout } = control
+  /** Switches all nodes. Rejects with an EverwireError: what the bus says. */
+  async set({ mode, rollout }: Control): Promise<void> {
     const data = { ...(mode !== undefined && { mode }), ...(rollout !== undefined && { rollout }) }
     const position = await this.#options.everwire.publish(controlChannel, event, data)
     this.#hear({ event, data, position, userId: undefined })

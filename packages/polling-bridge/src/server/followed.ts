@@ -111,6 +111,7 @@ export class FollowedChannels {
     const { channel } = entry
     entry.isOpening = true
     entry.startedAt = clock.now()
+    entry.stop()
     const opening = async () => {
       let start: Position | undefined
       const stop = await everwire.follow(channel, {

@@ -10,7 +10,7 @@ export interface Metrics {
   readonly publications: Counter<'event'>
   /** Reads of sources: `changed`, `same`, or `failed`. */
   readonly reads: Counter<'result'>
-  /** What went wrong, by what it was for: `follow`, `publish`, `read`, `revision`, `signal`, `control`. */
+  /** What went wrong, by what it was for: `follow`, `publish`, `read`, `revision`, `channel`, `signal`, `control`, `readers`. */
   readonly failures: Counter<'what'>
 }
 

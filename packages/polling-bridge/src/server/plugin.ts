@@ -8,7 +8,7 @@ import { Switch } from './control.js'
 import { FollowedChannels } from './followed.js'
 import { createMetrics } from './metrics.js'
 import { modeOf } from './modes.js'
-import { readOptions, type PollingBridgeOptions, type PollOptions } from './options.js'
+import { assertControl, readOptions, type PollingBridgeOptions, type PollOptions } from './options.js'
 import { PolledRoutes } from './polled-routes.js'
 import { Publisher } from './publisher.js'
 import { nodesChannel, Readers } from './readers.js'
@@ -161,7 +161,10 @@ async function plugin(app: FastifyInstance, options: PollingBridgeOptions): Prom
   app.addHook('onRoute', (route) => routes.wrap(route))
 
   app.decorate('pollingBridge', {
-    changed: (channel) => publisher.changed(channel),
+    changed: async (channel) => {
+      if (typeof channel === 'string' && isChannelName(channel)) return await publisher.changed(channel)
+      failed('publish', { channel }, new TypeError('changed: not the name of a channel'))
+    },
     snapshot: (channel, data, { revision } = {}) => {
       assertRevisions({ ...(revision !== undefined && { revision }) })
       return publisher.snapshot(assertChannel(channel), data, revision)
@@ -173,6 +176,7 @@ async function plugin(app: FastifyInstance, options: PollingBridgeOptions): Prom
     },
     invalidate: (channel) => publisher.invalidate(assertChannel(channel)),
     set: (next) => {
+      assertControl(next)
       return control.set(next)
     },
     state: () => ({

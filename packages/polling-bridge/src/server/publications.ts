@@ -45,7 +45,7 @@ export function changeTo(
   const from: Revision | null = newest?.to ?? null
   const bytes = Buffer.byteLength(text)
   if (!state) return { event: 'invalidate', data: { to: revision } }
-  if (known && from !== null && known.revision === from && bytes <= limits.patchBytes) {
+  if (known && from !== null && from !== revision && known.revision === from && bytes <= limits.patchBytes) {
     const patch = patchBetween(known.data, state.data)
     const patchBytes = patch && Buffer.byteLength(JSON.stringify(patch))
     if (patchBytes !== undefined && patchBytes < bytes / 2 && patchBytes <= limits.snapshotBytes)

@@ -36,14 +36,13 @@ interface Lane {
 
 /** Publications of one channel that may wait for each other. */
 const maxJobs = 1_000
-/** Trying again would not help. */
-const permanent: readonly ErrorCode[] = [
-  'unknown-channel',
-  'invalid-channel',
-  'no-history',
-  'bad-payload',
-  'forbidden',
-  'frame-too-large',
+/** What may go well another time. */
+const passing: readonly ErrorCode[] = [
+  'temporary',
+  'outcome-unknown',
+  'timeout',
+  'node-unavailable',
+  'too-many-operations',
 ]
 
 /** Publishes the changes of resources: one after the other in each channel, so that each says which state it follows. */
@@ -123,7 +122,7 @@ export class Publisher {
         batch?.serve()
       } catch (error) {
         this.#options.failed('publish', channel, error)
-        if (permanent.includes(codeOf(error))) batch?.serve()
+        if (!passing.includes(codeOf(error))) batch?.serve()
         else {
           // The read after the pause serves these, and who calls until then.
           if (batch && lane.waiting) void lane.waiting.served.then(batch.serve)

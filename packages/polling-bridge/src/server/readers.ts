@@ -20,6 +20,8 @@ interface Saying {
   node: string
   reads?: string[]
   learnt?: [channel: string, route: string, url: string][]
+  /** It is new: what was said before it must be said again. */
+  hello?: true
   /** Nothing more comes: it closes. */
   bye?: true
 }
@@ -126,8 +128,9 @@ export class Readers {
       })
       .then(
         (stop) => {
-          if (this.#closed) stop()
-          else this.#stop = stop
+          if (this.#closed) return stop()
+          this.#stop = stop
+          void this.#say({ hello: true })
         },
         (error: unknown) => {
           this.#isFollowing = false
@@ -136,10 +139,14 @@ export class Readers {
       )
   }
 
-  #hear({ node, reads = [], learnt = [], bye }: Saying): void {
+  #hear({ node, reads = [], learnt = [], hello, bye }: Saying): void {
     const { everwire, clock, resources, maxChannels } = this.#options
     if (node === everwire.nodeId || this.#closed) return
     for (const [channel, route, url] of learnt) resources.learn(channel, route, url)
+    if (hello) {
+      this.#untold = resources.learnt.slice(-maxChannels)
+      this.#saidAt = -Infinity
+    }
     if (bye) return this.#forget((other) => other === node)
     for (const channel of reads) {
       const heard = this.#heard.get(channel) ?? new Map<string, number>()

@@ -75,6 +75,11 @@ export class Resources {
     return this.#fixed.get(channel) ?? this.#learnt.get(channel)
   }
 
+  /** What polls have told, here or at other nodes. */
+  get learnt(): [channel: string, route: string, url: string][] {
+    return [...this.#learnt].map(([channel, { route, url }]) => [channel, route.url, url])
+  }
+
   channels(): string[] {
     return [...this.#fixed.keys(), ...this.#learnt.keys()]
   }

@@ -117,7 +117,7 @@ export function createTimedReads(clock: Clock, timeoutMs: number) {
       throw new EverwireError('timeout', `${maxHanging} reads of ${channel} still hang`)
     const abort = new AbortController()
     let cancel = () => {}
-    const late = new Promise<never>((_, reject) => {
+    const late = new Promise<never>((_resolve, reject) => {
       cancel = clock.after(timeoutMs, () => {
         const error = new EverwireError('timeout', `reading ${channel} took longer than ${timeoutMs} ms`)
         reject(error)

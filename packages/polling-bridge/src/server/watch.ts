@@ -54,27 +54,27 @@ export class Watch {
     let failures = 0
     let cancel: Cancel = () => {}
 
-    const read = async () => {
+    const read = async (): Promise<void> => {
       cancel()
       if (isReading) {
         isWanted = true
         return
       }
       isReading = true
-      do {
-        isWanted = false
-        try {
-          await refresh(channel)
-          failures = 0
-        } catch (error) {
-          // Once for each time of trouble.
-          if (failures++ === 0 && !isOver) failed('read', channel, error)
-        }
-      } while (isWanted && failures === 0 && !isOver)
+      isWanted = false
+      try {
+        await refresh(channel)
+        failures = 0
+      } catch (error) {
+        // Once for each time of trouble.
+        if (failures++ === 0 && !isOver) failed('read', channel, error)
+      }
       isReading = false
-      const waitMs = watchMs === false ? undefined : watchMs
-      const pauseMs = failures > 0 ? Math.max(waitMs ?? 0, backoff(failures)) : waitMs
-      if (!isOver && pauseMs !== undefined) cancel = clock.after(pauseMs, read)
+      if (isOver) return
+      if (isWanted && failures === 0) return await read()
+      const pauseMs = watchMs === false ? undefined : watchMs
+      if (failures > 0) cancel = clock.after(Math.max(pauseMs ?? 0, backoff(failures)), read)
+      else if (pauseMs !== undefined) cancel = clock.after(pauseMs, read)
     }
     void read()
 
