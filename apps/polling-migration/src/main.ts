@@ -53,6 +53,7 @@ async function surroundings(step: string): Promise<() => Promise<unknown>> {
 }
 
 const parentCheckMs = 500
+const closeGraceMs = 1_000
 
 /** Whoever started this one may be killed without a word. */
 function endWithParent(end: () => void): void {
@@ -68,7 +69,10 @@ async function main(): Promise<void> {
   const endSurroundings = await surroundings(step)
   const app = await serverOf(step)
   const stop = async () => {
+    // Connections that a load balancer has opened in advance, without a request, would hold it up for a minute.
+    const cut = setTimeout(() => app.server.closeAllConnections(), closeGraceMs)
     await app.close()
+    clearTimeout(cut)
     await endSurroundings()
     process.exit(0)
   }
