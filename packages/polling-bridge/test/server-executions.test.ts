@@ -40,14 +40,21 @@ function gated(answer: Handler) {
 
 t.test('polls that come together are one run of the handler', async (t) => {
   let runs = 0
-  const { app } = await start(t, async (_request, reply) => {
-    reply.code(203).header('x-run', String(++runs)).removeHeader('x-hook')
-    return { runs }
-  })
+  const { app } = await start(
+    t,
+    async (_request, reply) => {
+      reply.code(203).header('x-run', String(++runs)).removeHeader('x-hook')
+      return { runs }
+    },
+    {
+      plugins: (app) =>
+        void app.addHook('onRequest', async (_request, reply) => void reply.header('x-hook', '1')),
+    },
+  )
   const answers = await Promise.all(Array.from({ length: 50 }, () => app.inject('/orders')))
   t.equal(runs, 2, 'one of them before')
   for (const { statusCode, headers, body } of answers)
-    t.match([statusCode, headers['x-run'], body], [203, '2', '{"runs":2}'])
+    t.strictSame([statusCode, headers['x-run'], headers['x-hook'], body], [203, '2', undefined, '{"runs":2}'])
   t.match(app.pollingBridge.state().executions, { run: 2, shared: 49, running: 0 })
 })
 

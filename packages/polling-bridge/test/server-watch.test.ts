@@ -223,6 +223,37 @@ t.test('a signal is started while it is needed, and says when to read', async (t
   t.equal(node.source.reads, after)
 })
 
+t.test('a signal during a read reads once more', async (t) => {
+  const reads: (() => void)[] = []
+  let changed = () => {}
+  const source = () => new Promise((resolve) => reads.push(() => resolve({ value: 1 })))
+  const signal: Signal = (given) => {
+    changed = given
+    return () => {}
+  }
+  const { clock, start } = await world(t, { watchMs: false, source, signal })
+  const node = await start()
+  await node.subscribe()
+  await clock.advance(300)
+  // The first, and the one for what changed before the signal was heard.
+  for (let read = 0; read < 2; read++) {
+    reads.at(-1)!()
+    await clock.advance(50)
+  }
+  t.equal(reads.length, 2)
+  changed()
+  await clock.advance(50)
+  t.equal(reads.length, 3)
+  changed()
+  changed()
+  reads[2]!()
+  await clock.advance(50)
+  t.equal(reads.length, 4)
+  reads[3]!()
+  await clock.advance(50)
+  t.equal(reads.length, 4)
+})
+
 t.test('with a signal it is read all the same now and then; false is never', async (t) => {
   for (const [poll, expected] of [
     [{ signal: () => () => {} }, 13],
