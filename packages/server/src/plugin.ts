@@ -261,7 +261,9 @@ async function plugin(app: FastifyInstance, options: EverwireOptions): Promise<v
     channel: (pattern, channelOptions) => rules.add(pattern, channelOptions),
     method: (name, method) => methods.add(name, method),
     publish,
-    follow: createFollow(hub, (error) => log.error({ err: error }, 'everwire: a listener of a channel failed')),
+    follow: createFollow(hub, (error) =>
+      log.error({ err: error }, 'everwire: a listener of a channel failed'),
+    ),
     history: createHistory(hub),
     subscribers: (channel) => hub.subscribers(channel),
     publishToUser: (userId, ...message) => publish(userChannel(userId), ...message),
