@@ -81,7 +81,7 @@ t.test(
 )
 
 t.test(
-  'what is published while a handler runs comes after its answer, unless it is that answer',
+  'what is published while a handler runs comes after its answer, whatever it is',
   async (t) => {
     const runs: (() => void)[] = []
     const { app } = await startNode(t, {
@@ -103,9 +103,10 @@ t.test(
     }
     const before = await publish('one')
     // It may hold what was written before that, and may not.
-    t.strictSame((await pollDuring('two')).position, before)
-    const same = await pollDuring(nameOf([]))
-    t.strictSame(same.position, same.during)
+    const other = await pollDuring('two')
+    t.strictSame(other.position, before)
+    // That a state has the same name does not say that nothing came between it and the answer.
+    t.strictSame((await pollDuring(nameOf([]))).position, other.during)
   },
 )
 
