@@ -86,7 +86,7 @@ async function main(): Promise<void> {
   process.on('SIGTERM', end)
   process.on('disconnect', end)
   endWithParent(() => stopping || end())
-  meter(app.server)
+  meter(app)
   const url = await app.listen({ port, host })
   process.send?.({ url })
   console.log(`Step ${step} is ready on ${url} (in plain script: ${url}/plain). Ctrl-C stops it.`)

@@ -1,5 +1,5 @@
-import type { Server } from 'node:http'
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
+import type { FastifyInstance } from 'fastify'
 
 /** What a server has done since it began. */
 export interface Reading {
@@ -11,14 +11,16 @@ export interface Reading {
 }
 
 /** Counts what a server does, for a parent process that asks with `read`. */
-export function meter(server: Server): void {
+export function meter(app: FastifyInstance): void {
   const open = new Set<Socket>()
   let requests = 0
   let closedBytes = 0
   const bytesOf = ({ bytesRead, bytesWritten }: Socket) => bytesRead + bytesWritten
-  server.on('request', () => requests++)
-  server.on('upgrade', () => requests++)
-  server.on('connection', (socket) => {
+  // With upgrades; but not what the server asks itself.
+  app.addHook('onRequest', async ({ raw }) => {
+    if (raw.socket instanceof Socket) requests++
+  })
+  app.server.on('connection', (socket) => {
     open.add(socket)
     socket.once('close', () => {
       open.delete(socket)
