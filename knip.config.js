@@ -28,9 +28,11 @@ export default {
         'src/page/style.css',
         'src/page/lab/style.css',
         'verify/*.ts',
+        'verify/*/*-process.ts',
+        'steps/*/{server,page}.ts',
         'src/peers/servers/*.ts',
       ],
-      project: ['*.mjs', '{src,test,verify}/**/*.{ts,css}'],
+      project: ['*.mjs', '{src,steps,test,verify}/**/*.{ts,css}'],
       ignoreDependencies: ['@microsoft/signalr', 'pusher', 'pusher-js'], // imported by blocks of docs/migration
     },
   },

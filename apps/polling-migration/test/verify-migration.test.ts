@@ -21,11 +21,14 @@ async function verify(...args: string[]): Promise<{ code: number; output: string
   return { code, output }
 }
 
-t.test('each step keeps what it promises; up and down the ladder under load; live lost, and back', async (t) => {
-  const { code, output } = await verify()
-  t.match(output, /missed 0 backwards 0 leaked 0 failed 0\n$/)
-  if (!t.equal(code, 0)) t.comment(output)
-})
+t.test(
+  'each step keeps what it promises; up and down the ladder under load; live lost, and back',
+  async (t) => {
+    const { code, output } = await verify()
+    t.match(output, /missed 0 backwards 0 leaked 0 failed 0\n$/)
+    if (!t.equal(code, 0)) t.comment(output)
+  },
+)
 
 t.test('what it does not know is refused', async (t) => {
   const { code, output } = await verify('--step', '7')

@@ -1,7 +1,7 @@
 import { pollingBridge } from '@everwire/polling-bridge/server'
 import { everwire, type Credentials } from 'everwire/server'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
-import { bus } from '../../src/bus.js'
+import { bus, serverKeys } from '../../src/environment.js'
 import { pages } from '../../src/pages.js'
 import * as schemas from '../../src/schemas.js'
 import { createStore, type Order } from '../../src/store.js'
@@ -19,7 +19,7 @@ export async function buildServer(): Promise<FastifyInstance> {
     const userId = userOf(request as FastifyRequest, token)
     return userId ? { userId } : null
   }
-  await app.register(everwire, { authenticate, bus: bus() })
+  await app.register(everwire, { authenticate, bus: bus(), serverKeys: serverKeys() })
   app.everwire.channel('orders:all', { history: {}, subscribe: true })
   app.everwire.channel('inbox:*', {
     history: {},

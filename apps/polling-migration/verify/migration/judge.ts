@@ -97,5 +97,3 @@ export function createJudge() {
     return clients - current.length
   }
 }
-
-export type Judge = ReturnType<typeof createJudge>

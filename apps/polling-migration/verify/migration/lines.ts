@@ -12,7 +12,7 @@ const columns = [
 ] as const
 
 /** The value in the middle; 0 of none. */
-export const median = (sorted: readonly number[]): number => sorted[Math.floor(sorted.length / 2)] ?? 0
+const median = (sorted: readonly number[]): number => sorted[Math.floor(sorted.length / 2)] ?? 0
 
 const kilobytes = (bytes: number) => (bytes / 1_000).toFixed(bytes < 10_000 ? 1 : 0)
 

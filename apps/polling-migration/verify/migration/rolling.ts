@@ -61,9 +61,9 @@ export async function roll({
   const order = { url, clients, users, intervalMs }
   const old = startCrowd({ ...order, kind: 'fetch' }, judge.shown)
   const modern = startCrowd({ ...order, kind: 'poll', from: clients }, judge.shown)
-  let isOver = false
+  const over = new AbortController()
   const writing = (async () => {
-    while (!isOver) await writer.during(everyMs, everyMs)
+    while (!over.signal.aborted) await writer.during(everyMs, everyMs)
   })()
   const live: number[] = []
   try {
@@ -79,13 +79,13 @@ export async function roll({
       await new Promise((resolve) => setTimeout(resolve, stayMs))
       live.push(modern.count('live'))
     }
-    isOver = true
+    over.abort()
     await writing
     const truth = await writer.truth()
     await until('all show the end', () => judge.isCurrent(truth, 2 * clients), patienceMs).catch(() => {})
     return { ...judge.verdict(truth, 2 * clients), steps, live }
   } finally {
-    isOver = true
+    over.abort()
     await Promise.all([old.stop(), modern.stop()])
     await haproxy.stop()
     await Promise.all(nodes.map((node) => node.stop()))

@@ -1,4 +1,3 @@
-import type { Position } from '@everwire/core'
 import { positionToken } from '@everwire/server'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fresh from 'fresh'
