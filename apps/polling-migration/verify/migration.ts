@@ -2,7 +2,7 @@
  * The migration as its users have it: each step with many clients and real browsers beside them, servers that are replaced
  * by those of other steps under load, and a live connection that is lost for a while. Prints the table of docs/migration.
  *
- *     npm run verify:migration [-- --brief] [-- --only steps,rolling,lost-live] [-- --step 0,2]
+ *     npm run verify:migration [-- --brief] [-- --only steps,old-pages,rolling,lost-live] [-- --step 0,2]
  *
  * The last line is the verdict; the exit code is 1 when anything is wrong.
  */
@@ -13,9 +13,10 @@ import { judgeFigures, judgeLostLive, judgeRolling } from './migration/expectati
 import { measure, type Figures } from './migration/figures.js'
 import { table } from './migration/lines.js'
 import { loseLive } from './migration/lost-live.js'
+import { visitWithOldPage } from './migration/old-pages.js'
 import { roll } from './migration/rolling.js'
 
-const parts = ['steps', 'rolling', 'lost-live'] as const
+const parts = ['steps', 'old-pages', 'rolling', 'lost-live'] as const
 const { values } = parseArgs({
   options: { brief: { type: 'boolean', default: false }, only: { type: 'string' }, step: { type: 'string' } },
 })
@@ -72,6 +73,15 @@ if (chosen.includes('steps')) {
     await browser.close()
   }
   say(`\n${table(all)}\n`)
+}
+if (chosen.includes('old-pages') && !brief) {
+  const browser = await launchChromium()
+  for (const step of steps) {
+    const found = await visitWithOldPage(browser, step)
+    say(`the page of step 0 at step ${step}: ${found.length === 0 ? 'ok' : found.join('; ')}`)
+    count({ missed: 0, backwards: 0, leaked: 0 }, `old page at step ${step}`, found)
+  }
+  await browser.close()
 }
 if (chosen.includes('rolling')) {
   const up = brief ? ['0', '3', '0'] : ['0', '1', '3', '4', '3', '1', '0']

@@ -16,8 +16,10 @@ export interface Changes {
   invalidate: { to: Revision | null }
 }
 
+const modes = ['off', 'polling', 'live'] as const
+
 /** How a resource is brought to its readers; `off` is as if the bridge were not there. */
-export type Mode = 'off' | 'polling' | 'live'
+export type Mode = (typeof modes)[number]
 
 /** Where operators switch, and what of; a field that is left away is as the options say. */
 export const controlChannel = 'polling-bridge:control'
@@ -26,6 +28,17 @@ export interface Control {
   /** Percentage of users, 0 to 100. */
   rollout?: number | undefined
 }
+
+/** Whether it is one; what is not is left unheeded, and the one before it holds. */
+export function isControl(data: unknown): data is Control {
+  if (typeof data !== 'object' || data === null) return false
+  const { mode, rollout } = data as { [Name in keyof Control]: unknown }
+  const isPercentage = typeof rollout === 'number' && rollout >= 0 && rollout <= 100
+  return (mode === undefined || modes.some((one) => one === mode)) && (rollout === undefined || isPercentage)
+}
+
+/** Settings that are kept: one that is wrong must not take the last right one with it. */
+export const keptSettings = 16
 
 /** Request header in which one client asks for a mode. */
 export const modeHeader = 'everwire-mode'

@@ -138,6 +138,9 @@ for (const [how, lose, back] of [
     channel.snapshot(0, 1, 6)
     channel.snapshot(1, 2, 7)
     channel.snapshot(2, 3, 8)
+    // It came back, perhaps to a server that publishes nothing: asked once.
+    await clock.advance(5_000)
+    next().unchanged(8)
     await clock.advance(60_000)
     t.ok(idle())
     t.strictSame(shown, [0, 2, 3])

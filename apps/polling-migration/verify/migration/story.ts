@@ -40,7 +40,12 @@ async function seenAt(page: Page, text: string, timeoutMs: number): Promise<numb
 export const pageIntervalMs = 5_000
 
 /** ann and bob work with the same orders, and write to each other; a third page is in plain script. */
-export async function tellStory(browser: Browser, url: string, step: string): Promise<Story> {
+export async function tellStory(
+  browser: Browser,
+  url: string,
+  step: string,
+  name = `migration-${step}`,
+): Promise<Story> {
   const faults: string[] = []
   const patienceMs = 2 * pageIntervalMs + 10_000
   const open = async (user: string, path = '/') => {
@@ -87,7 +92,7 @@ export async function tellStory(browser: Browser, url: string, step: string): Pr
       await seenAt(bob, 'Back at two|ann', patienceMs)
     } else if (step === '4') faults.push('no desk in step 4')
     await mkdir(outputFolder, { recursive: true })
-    await bob.screenshot({ path: `${outputFolder}migration-${step}.png`, fullPage: true })
+    await bob.screenshot({ path: `${outputFolder}${name}.png`, fullPage: true })
     return { worstMs: Math.max(...delays), plainMs, faults }
   } finally {
     await Promise.all([ann, bob, plain].map((page) => page.context().close()))

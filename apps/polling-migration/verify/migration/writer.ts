@@ -22,6 +22,7 @@ export interface WriterOptions {
 
 const headers = { authorization: `Bearer ${tokenFor('service')}`, 'content-type': 'application/json' }
 const retryMs = 50
+const patienceMs = 20_000
 
 export function createWriter({ url, users }: WriterOptions): Writer {
   let writes = 0
@@ -29,11 +30,13 @@ export function createWriter({ url, users }: WriterOptions): Writer {
   let order: { id: number; status: string } | undefined
 
   const ask = async <Answer>(path: string, method: string, body?: unknown): Promise<Answer> => {
+    const deadline = performance.now() + patienceMs
     for (;;) {
       requests++
       const init = { method, headers, ...(body !== undefined && { body: JSON.stringify(body) }) }
       const answer = await fetch(url() + path, init).catch(() => undefined)
       if (answer?.ok) return (await answer.json()) as Answer
+      if (performance.now() > deadline) throw new Error(`${method} ${path}: ${answer?.status ?? 'no answer'}`)
       // A server is being replaced. That what was asked may be done twice is no matter here.
       await sleep(retryMs)
     }

@@ -60,7 +60,7 @@ export function readPublication(
 }
 
 const isRevision = (value: unknown): value is Revision =>
-  typeof value === 'string' || typeof value === 'number'
+  typeof value === 'string' || Number.isSafeInteger(value)
 
 /** The first answer. */
 export const begin = ({ revision, data, position }: Answer): Chain => ({

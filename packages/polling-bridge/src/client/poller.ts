@@ -54,6 +54,9 @@ export interface Poller {
   close(): void
 }
 
+/** What a route answers to who may not see it. */
+const refusals: readonly string[] = ['unauthorized', 'forbidden']
+
 /** What is shown, and what it is called. */
 interface Shown extends State {
   revision: Revision | undefined
@@ -84,6 +87,7 @@ export function createPoller(settings: PollerSettings): Poller {
   let isBroken = false
   let state: PollState = 'polling'
   let wasLive = false
+  let hasBeenLive = false
   /** When the data was last known to be right. */
   let freshAt = clock.now()
   let startedAt: number | undefined
@@ -116,7 +120,9 @@ export function createPoller(settings: PollerSettings): Poller {
       wasLive = nowLive
       freshAt = now
       if (nowLive) {
-        auditAt = now + spread(auditMs, random)
+        // The server that it came back to may be one that publishes nothing: asked once, and not by all at once.
+        auditAt = now + (hasBeenLive ? random() * interval() : spread(auditMs, random))
+        hasBeenLive = true
         refusal = { channel: '', count: 0, until: 0 }
       }
       // Not all pages at once, when a node dies.
@@ -200,6 +206,8 @@ export function createPoller(settings: PollerSettings): Poller {
 
   const fail = (error: EverwireError) => {
     failures++
+    // Who may not ask any more is not to be shown more, and who comes later nothing of it.
+    if (refusals.includes(error.code)) forget()
     const now = clock.now()
     const delay = retryDelay(followers.size ? interval() : 0, failures, error.retryAfterMs)
     pollAt = now + delay
@@ -303,13 +311,13 @@ export function createPoller(settings: PollerSettings): Poller {
     sync()
   }
 
-  /** What is known was another user's. */
+  /** What is known was another user's, or is not for this one any more. */
   const forget = () => {
     leave()
     chain = undefined
+    shown = undefined
     generation = {}
     wasLive = false
-    if (shown) shown = { ...shown, etag: undefined, text: undefined, revision: undefined }
   }
 
   /** What is not chained is asked for, after a moment in which what is missing may come by itself. */

@@ -45,7 +45,7 @@ export interface PollingOptions {
 export interface ReadOptions<Data> {
   /** Absolute, or of the page's own. */
   url: string
-  /** Polls of one key share one timer, one request and one subscription, those of the first. @default the absolute URL */
+  /** Polls of one key share one timer, one request and one subscription, those of the first. @default the absolute URL, and headers and credentials of `init` */
   key?: string
   /** As for `fetch`: `credentials`, headers of this one … */
   init?: Resource['init']
@@ -121,7 +121,7 @@ export function createPolling(options: PollingOptions = {}): Polling {
   const open = ({ url: given, key, init, parse }: ReadOptions<never>): Poller => {
     if (closed) throw new EverwireError('closed', 'polling is closed')
     const url = absolute(given, location?.href)
-    const name = key ?? url
+    const name = key ?? nameOf(url, init)
     const known = pollers.get(name)
     if (known) return known
     const poller = createPoller({
@@ -148,11 +148,12 @@ export function createPolling(options: PollingOptions = {}): Polling {
         throw new TypeError(`poll: intervalMs must be a positive number: ${intervalMs}`)
       const { on, emit } = createListeners<PollEvents<Data>>()
       const poller = open(options as ReadOptions<never>)
-      const leave = poller.join({
+      let left = false
+      const end = poller.join({
         intervalMs,
         data(data) {
           tell(onData, data as Data)
-          emit('data', data as Data)
+          if (!left) emit('data', data as Data)
         },
         error(error) {
           tell(onError, error)
@@ -162,6 +163,10 @@ export function createPolling(options: PollingOptions = {}): Polling {
         drift: (drift) => emit('drift', drift),
         refused: (error) => emit('refused', error),
       })
+      const leave = () => {
+        left = true
+        end()
+      }
       return {
         get state() {
           return poller.state
@@ -172,7 +177,12 @@ export function createPolling(options: PollingOptions = {}): Polling {
         get failures() {
           return poller.failures
         },
-        refresh: () => quiet(poller.read(true) as Promise<Data>),
+        refresh: () =>
+          quiet(
+            left
+              ? Promise.reject(new EverwireError('closed', 'the poll is closed'))
+              : (poller.read(true) as Promise<Data>),
+          ),
         on,
         close: leave,
       }
@@ -206,6 +216,10 @@ function absolute(url: string, base: string | undefined): string {
     throw new TypeError(`poll: url must be absolute outside a browser: ${url}`)
   }
 }
+
+/** Two that ask for the same with other headers, such as credentials, are two. */
+const nameOf = (url: string, init: Resource['init']): string =>
+  JSON.stringify([url, [...new globalThis.Headers(init?.headers)], init?.credentials])
 
 function originOf(href: string): string | undefined {
   const { origin } = new URL(href)

@@ -91,7 +91,10 @@ export async function request(
     })
     const { status } = response
     const of = (name: string) => response.headers.get(name) ?? undefined
-    const facts = { url: response.url || url, announcement: readLink(of('link')) }
+    const from = response.url || url
+    // Where a redirection leads is not where the application wants its tokens to go.
+    const isOwn = new URL(from).origin === new URL(url).origin
+    const facts = { url: from, announcement: isOwn ? readLink(of('link')) : undefined }
     if (status === 304 && known) return { ...known, ...facts, same: true }
     if (!response.ok) {
       // Or the connection would be held until it is collected.

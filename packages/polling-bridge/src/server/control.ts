@@ -62,7 +62,7 @@ export class Switch {
   }
 
   async #read(): Promise<void> {
-    const { publications } = await this.#options.everwire.history(controlChannel, { limit: 1 })
+    const { publications } = await this.#options.everwire.history(controlChannel)
     for (const publication of publications) this.#hear(publication)
   }
 

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import type { Cancel, Clock } from '@everwire/core'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { imitate, record, varyOf, type Outcome } from './outcome.js'
@@ -67,8 +68,10 @@ export class Executions {
 
   /** What Fastify is to take for the handler's promise. */
   answer(ask: Ask): Promise<unknown> {
+    // What an application keeps in AsyncLocalStorage, such as the tenant, is that of the handler's own request.
+    const handler = AsyncResource.bind(() => ask.handler())
     return new Promise((resolve, reject) =>
-      this.#join({ ...ask, resolve, reject, isServed: false, hasLeft: false }),
+      this.#join({ ...ask, handler, resolve, reject, isServed: false, hasLeft: false }),
     )
   }
 
@@ -163,7 +166,7 @@ export class Executions {
     this.#running.set(reply, () => {
       const outcome = recording.finish()
       for (const name of varyOf(reply)) if (this.#varies.size <= maxVaries) this.#varies.add(name)
-      if (!outcome) return alone()
+      if (!outcome || this.#varies.size > maxVaries) return alone()
       this.#isAlone = false
       end((member) => this.#serve(member, outcome, request, context))
     })

@@ -197,6 +197,10 @@ function advance(entry: Entry, to: Revision | null, position: Position): boolean
   return true
 }
 
+/** Not one that copies: it doubles what it is given, as often as it says. The bridge makes none. */
+const isPlain = (patch: unknown): patch is Changes['patch']['patch'] =>
+  Array.isArray(patch) && patch.every((operation: { op?: unknown } | null) => operation?.op !== 'copy')
+
 const events = ['snapshot', 'patch', 'invalidate']
 
 function heard(entry: Entry, { event, data, position }: FollowedPublication): void {
@@ -207,7 +211,7 @@ function heard(entry: Entry, { event, data, position }: FollowedPublication): vo
   if (!entry.known || entry.known.revision === to) return
   if (event === 'snapshot' && isRevision(to))
     entry.known = { revision: to, data: (change as Changes['snapshot']).data }
-  else if (event === 'patch' && isRevision(to) && entry.known.revision === from && Array.isArray(patch))
+  else if (event === 'patch' && isRevision(to) && entry.known.revision === from && isPlain(patch))
     try {
       entry.known = { revision: to, data: applyPatch(entry.known.data, patch) }
     } catch {

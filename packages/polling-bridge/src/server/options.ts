@@ -29,7 +29,8 @@ export interface PollOptions {
 
 export interface PollingBridgeOptions {
   /**
-   * Who asks, where that is not told apart by headers: it keeps answers apart, and decides who is part of a roll-out.
+   * Who asks, as a text; null, undefined or '' for nobody known. What it throws, or gives beside that, is logged, and
+   * counts as nobody known. It keeps answers apart, and decides who is part of a roll-out.
    * @default the address and all headers that may say who it is; for the roll-out the address
    */
   user?: (request: FastifyRequest) => string | null | undefined
@@ -51,6 +52,8 @@ export interface PollingBridgeOptions {
   patchBytes?: number
   /** How long a poll waits for the bus at most, in milliseconds. @default 100 */
   announceWaitMs?: number
+  /** How long `changed` lets a writer wait at most, in milliseconds. @default 1000 */
+  changedWaitMs?: number
   /** After this a poll that is being answered holds up no other, in milliseconds. @default 1000 */
   slowMs?: number
   /** @default the system's */
@@ -76,6 +79,7 @@ export function readOptions(options: PollingBridgeOptions): Settings {
     snapshotBytes: options.snapshotBytes ?? 49_152,
     patchBytes: options.patchBytes ?? 1_048_576,
     announceWaitMs: options.announceWaitMs ?? 100,
+    changedWaitMs: options.changedWaitMs ?? 1_000,
     slowMs: options.slowMs ?? 1_000,
     clock: options.clock ?? systemClock,
   }

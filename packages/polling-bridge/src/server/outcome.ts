@@ -19,6 +19,9 @@ export interface Recording {
   finish(): Outcome | undefined
 }
 
+/** Answers to conditions and ranges of the one request, which others do not have. */
+const conditional = [206, 304, 412, 416]
+
 /** Whatever makes of a reply more than a payload with headers. */
 const peculiar = ['hijack', 'trailer', 'serializer', 'callNotFound'] as const
 
@@ -69,6 +72,7 @@ export function record(reply: FastifyReply, left: () => void): Recording {
       restore()
       const isOwn =
         isPeculiar ||
+        conditional.includes(reply.statusCode) ||
         !isSame(before['set-cookie'], reply.getHeader('set-cookie')) ||
         varyOf(reply).includes('*') ||
         isStream(outcome?.payload)

@@ -1,9 +1,17 @@
-import { codeOf, isChannelName } from '@everwire/core'
+import { codeOf } from '@everwire/core'
 import type {} from '@everwire/server'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Revision } from '../announcement.js'
-import { controlChannel, modeHeader, type Control, type Mode, type PatchOperation } from '../change.js'
+import {
+  controlChannel,
+  keptSettings,
+  modeHeader,
+  type Control,
+  type Mode,
+  type PatchOperation,
+} from '../change.js'
+import { assertResourceChannel } from './channel.js'
 import { Switch } from './control.js'
 import { FollowedChannels } from './followed.js'
 import { createMetrics } from './metrics.js'
@@ -15,14 +23,15 @@ import { nodesChannel, Readers } from './readers.js'
 import { Resources } from './resources.js'
 import { isRevision } from './revision.js'
 import { Watch } from './watch.js'
-import { rolledOutAs } from './who.js'
+import { userOf } from './who.js'
 
 /** What `app.pollingBridge` is. */
 export interface PollingBridge {
   /**
    * The resource of a channel may have changed: reads it once, and publishes what became of it. Never rejects.
-   * Resolves once the state that was read after the call is published, or nothing has changed; while the bus is away
-   * it is tried again. Calls that come together are one read.
+   * Resolves once the state that was read after the call is published, or nothing has changed; and after
+   * `changedWaitMs` at the latest: while the bus is away it is tried again without anybody waiting. Calls that come
+   * together are one read.
    */
   changed(channel: string): Promise<void>
   /**
@@ -90,7 +99,7 @@ async function plugin(app: FastifyInstance, options: PollingBridgeOptions): Prom
     log.warn({ ...fields, err: error }, `polling-bridge: ${what} failed`)
   }
 
-  everwire.channel(controlChannel, { history: { size: 1, ttlMs: yearMs }, subscribe: true })
+  everwire.channel(controlChannel, { history: { size: keptSettings, ttlMs: yearMs }, subscribe: true })
   everwire.channel(nodesChannel, {})
 
   const control = new Switch({
@@ -99,7 +108,12 @@ async function plugin(app: FastifyInstance, options: PollingBridgeOptions): Prom
     switched: (now) => log.info({ control: now }, 'polling-bridge: switched'),
     failed: (error) => failed('control', {}, error),
   })
-  const resources = new Resources({ app, ...settings, sourceHeaders: settings.sourceHeaders })
+  const resources: Resources = new Resources({
+    app,
+    ...settings,
+    sourceHeaders: settings.sourceHeaders,
+    isRead: (channel) => readers.isRead(channel),
+  })
   const channels = new FollowedChannels({
     ...settings,
     everwire,
@@ -124,23 +138,42 @@ async function plugin(app: FastifyInstance, options: PollingBridgeOptions): Prom
     log: (level, fields, message) => log[level](fields, `polling-bridge: ${message}`),
     failed: (what, channel, error) => failed(what, { channel }, error),
   })
-  const readers = new Readers({
+  const readers: Readers = new Readers({
     everwire,
     clock,
     resources,
     maxChannels,
+    isLive: () => most() === 'live',
     lead: (mine) => watch.lead(mine),
     failed: (error) => failed('readers', {}, error),
   })
 
   const rollout = () => control.control.rollout ?? settings.rollout
+  /** Most that any request gets now. */
+  const most = () =>
+    modeOf({
+      most: settings.mode,
+      switched: control.control.mode,
+      header: 'live',
+      rollout: 100,
+      user: () => '',
+    })
+  /** An application that does not know who asks is told, and its polls go on as those of nobody known. */
+  const who = (request: FastifyRequest): string | undefined => {
+    try {
+      return userOf(request, settings.user)
+    } catch (error) {
+      failed('user', { url: request.url }, error)
+      return undefined
+    }
+  }
   const mode = (request: FastifyRequest): Mode =>
     modeOf({
       most: settings.mode,
       switched: control.control.mode,
       header: request.headers[modeHeader],
       rollout: rollout(),
-      user: () => rolledOutAs(request, settings),
+      user: () => who(request) ?? request.ip,
     })
   const routes = new PolledRoutes({
     settings,
@@ -148,8 +181,11 @@ async function plugin(app: FastifyInstance, options: PollingBridgeOptions): Prom
     channels,
     resources,
     mode,
+    who,
     learnt(channel, route, url) {
-      if (resources.learn(channel, route.url, url)) readers.learnt(channel, route.url, url)
+      const learnt = resources.learn(channel, route.url, url)
+      if (learnt === 'new') readers.learnt(channel, route.url, url)
+      return learnt === 'new' || learnt === 'known'
     },
     polled: (answered, result) => metrics.polls.inc({ mode: answered, result }),
     executed(result) {
@@ -162,8 +198,13 @@ async function plugin(app: FastifyInstance, options: PollingBridgeOptions): Prom
 
   app.decorate('pollingBridge', {
     changed: async (channel) => {
-      if (typeof channel === 'string' && isChannelName(channel)) return await publisher.changed(channel)
-      failed('publish', { channel }, new TypeError('changed: not the name of a channel'))
+      try {
+        assertResourceChannel(channel)
+      } catch (error) {
+        return failed('publish', { channel }, error)
+      }
+      // A writer must not wait for a bus that is away.
+      await briefly(publisher.changed(channel), settings.changedWaitMs)
     },
     snapshot: (channel, data, { revision } = {}) => {
       assertRevisions({ ...(revision !== undefined && { revision }) })
@@ -180,13 +221,7 @@ async function plugin(app: FastifyInstance, options: PollingBridgeOptions): Prom
       return control.set(next)
     },
     state: () => ({
-      mode: modeOf({
-        most: settings.mode,
-        switched: control.control.mode,
-        header: 'live',
-        rollout: 100,
-        user: () => '',
-      }),
+      mode: most(),
       rollout: rollout(),
       control: control.control,
       followed: channels.size,
@@ -196,16 +231,17 @@ async function plugin(app: FastifyInstance, options: PollingBridgeOptions): Prom
   } satisfies PollingBridge)
 
   /** No longer than polls wait for the bus. */
-  const briefly = (what: Promise<unknown>) =>
+  const briefly = (what: Promise<unknown>, ms = settings.announceWaitMs) =>
     new Promise<void>((resolve, reject) => {
-      const cancel = clock.after(settings.announceWaitMs, resolve)
+      const cancel = clock.after(ms, resolve)
       what.finally(cancel).then(() => resolve(), reject)
     })
   app.addHook('onReady', async () => {
     for (const { url, settings: poll } of resources.routes)
       if (typeof poll.channel === 'string') await briefly(assertRule(app, url, poll.channel))
     await briefly(control.start())
-    if (resources.routes.length > 0) readers.start()
+    // Without a route too: sessions may be here, and the routes elsewhere.
+    readers.start()
   })
 
   const close = async () => {
@@ -237,8 +273,11 @@ async function assertRule(app: FastifyInstance, url: string, channel: string): P
 }
 
 function assertChannel(channel: string): string {
-  if (typeof channel !== 'string' || !isChannelName(channel))
-    throw new TypeError(`pollingBridge: not the name of a channel: ${String(channel)}`)
+  try {
+    assertResourceChannel(channel)
+  } catch (cause) {
+    throw new TypeError(`pollingBridge: not the name of a resource's channel: ${String(channel)}`, { cause })
+  }
   return channel
 }
 

@@ -8,9 +8,12 @@ import type {
 } from 'fastify'
 import type { Mode } from '../change.js'
 import { announce, expose, isFresh, nameState } from './answer.js'
+import { assertResourceChannel } from './channel.js'
 import { Executions } from './executions.js'
 import type { Followed, FollowedChannels } from './followed.js'
 import { readPoll, type PollOptions, type Settings } from './options.js'
+import { digest } from './revision.js'
+import { varyOf } from './outcome.js'
 import { polledRoute, type PolledRoute, type Resources } from './resources.js'
 import { pollKey } from './who.js'
 
@@ -33,8 +36,10 @@ export interface PolledRoutesOptions {
   channels: FollowedChannels
   resources: Resources
   mode(request: FastifyRequest): Mode
-  /** A poll has told what its channel is. */
-  learnt(channel: string, route: PolledRoute, url: string): void
+  /** Who asks, where the application says so. */
+  who(request: FastifyRequest): string | undefined
+  /** A poll has told what its channel is. False when the channel is another resource's, or there is no room. */
+  learnt(channel: string, route: PolledRoute, url: string): boolean
   polled(mode: Mode, result: PollResult): void
   executed(result: 'run' | 'shared'): void
   failed(what: 'channel' | 'revision', where: string, error: unknown): void
@@ -87,7 +92,7 @@ export class PolledRoutes {
       return await executions.answer({
         request,
         reply,
-        key: JSON.stringify([channel, pollKey(request, route.settings, routes.settings)]),
+        key: JSON.stringify([channel, pollKey(request, route.settings, routes.who)]),
         handler: run,
         begin: () => followed?.position,
         begins: (position) => (poll.position = position as Position | undefined),
@@ -102,8 +107,15 @@ export class PolledRoutes {
   }
 
   #channelOf({ url, settings }: PolledRoute, request: FastifyRequest): string | null {
+    if (typeof settings.channel === 'string') return settings.channel
     try {
-      return typeof settings.channel === 'function' ? settings.channel(request) : settings.channel
+      const channel: unknown = settings.channel(request)
+      if (channel === null) return null
+      if (channel instanceof Promise) channel.catch(() => {})
+      if (typeof channel !== 'string')
+        throw new TypeError(`channel must be a text or null: ${typeof channel}`)
+      assertResourceChannel(channel)
+      return channel
     } catch (error) {
       this.#options.failed('channel', url, error)
       return null
@@ -134,18 +146,31 @@ export class PolledRoutes {
       this.#options.failed('revision', route.url, error)
       return 'other'
     }
-    const announced = followed?.position && position
-    nameState(reply, revision, { shared: route.settings.shared, announced: announced !== undefined })
+    const isOurs =
+      followed?.position &&
+      !isOneOfMany(route.settings, reply) &&
+      this.#options.learnt(followed.channel, route, request.originalUrl)
+    const announced = isOurs ? position : undefined
+    nameState(reply, route.settings.revision ? digest(payload) : revision, {
+      shared: route.settings.shared,
+      announced: announced !== undefined,
+    })
     if (announced) {
-      const { channel } = followed
+      const { channel } = followed!
       announce(reply, this.#options.prefix, {
         channel,
         revision,
         position: announced,
       })
-      if (request.method === 'GET') this.#options.learnt(channel, route, request.originalUrl)
     }
     expose(reply)
     return isFresh(request, reply) ? 'not-modified' : 'full'
   }
 }
+
+/** What caches and browsers are told, and does not change what is in an answer. */
+const harmlessVaries = ['accept-encoding', 'origin', 'authorization', 'cookie']
+
+/** Whether the route has other answers too, for other request headers: one channel cannot bring them all. */
+const isOneOfMany = ({ channel }: PolledRoute['settings'], reply: FastifyReply): boolean =>
+  typeof channel === 'string' && varyOf(reply).some((name) => !harmlessVaries.includes(name))

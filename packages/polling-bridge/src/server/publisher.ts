@@ -36,6 +36,8 @@ interface Lane {
 
 /** Publications of one channel that may wait for each other. */
 const maxJobs = 1_000
+/** Channels whose changes may wait for one of those. */
+const maxOverflow = 100_000
 /** What may go well another time. */
 const passing: readonly ErrorCode[] = [
   'temporary',
@@ -50,6 +52,8 @@ export class Publisher {
   readonly #options: PublisherOptions
   readonly #lanes = new Map<string, Lane>()
   readonly #pauses = new Set<() => void>()
+  /** Calls of `changed` of channels for which there is no lane now, by channel, the oldest first. */
+  readonly #overflow = new Map<string, Batch>()
   #closed = false
 
   constructor(options: PublisherOptions) {
@@ -60,6 +64,8 @@ export class Publisher {
   async changed(channel: string): Promise<void> {
     if (this.#closed) return
     try {
+      if (!this.#lanes.has(channel) && this.#lanes.size >= this.#options.maxChannels)
+        return await this.#later(channel)
       const lane = this.#lane(channel)
       lane.waiting ??= newBatch()
       const { served } = lane.waiting
@@ -103,6 +109,17 @@ export class Publisher {
     this.#closed = true
     for (const end of [...this.#pauses]) end()
     for (const { waiting } of this.#lanes.values()) waiting?.serve()
+    for (const batch of this.#overflow.values()) batch.serve()
+    this.#overflow.clear()
+  }
+
+  /** When another channel's publications are out. */
+  async #later(channel: string): Promise<void> {
+    let batch = this.#overflow.get(channel)
+    if (!batch && this.#overflow.size >= maxOverflow)
+      throw new EverwireError('too-many-operations', `changes of ${maxOverflow} channels wait for the bus`)
+    if (!batch) this.#overflow.set(channel, (batch = newBatch()))
+    await batch.served
   }
 
   /** Serves all calls of `changed` of a channel, as long as there are any. */
@@ -201,7 +218,13 @@ export class Publisher {
   }
 
   #forget(channel: string, lane: Lane): void {
-    if (lane.jobs === 0 && !lane.isWorking && this.#lanes.get(channel) === lane) this.#lanes.delete(channel)
+    if (lane.jobs > 0 || lane.isWorking || this.#lanes.get(channel) !== lane) return
+    this.#lanes.delete(channel)
+    const [next] = this.#overflow
+    if (!next || this.#closed) return
+    const [waiting, batch] = next
+    this.#overflow.delete(waiting)
+    void this.changed(waiting).then(batch.serve)
   }
 
   #pause(ms: number): Promise<void> {

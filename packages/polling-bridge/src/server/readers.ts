@@ -19,6 +19,8 @@ const chunkSize = 100
 interface Saying {
   node: string
   reads?: string[]
+  /** Channels with subscribers that it cannot read itself: whoever can is to do it. */
+  asks?: string[]
   learnt?: [channel: string, route: string, url: string][]
   /** It is new: what was said before it must be said again. */
   hello?: true
@@ -31,6 +33,8 @@ export interface ReadersOptions {
   clock: Clock
   resources: Resources
   maxChannels: number
+  /** Whether anything may go live now. */
+  isLive(): boolean
   /** This node is to read these channels from now on, and no others. */
   lead(channels: ReadonlySet<string>): void
   failed(error: unknown): void
@@ -41,6 +45,8 @@ export class Readers {
   readonly #options: ReadersOptions
   /** When each other node was last heard with a channel. */
   readonly #heard = new Map<string, Map<string, number>>()
+  /** When somebody last asked for a channel that it cannot read itself. */
+  readonly #asked = new Map<string, number>()
   #mine = new Set<string>()
   #untold: NonNullable<Saying['learnt']> = []
   #saidAt = -Infinity
@@ -58,7 +64,13 @@ export class Readers {
     return [...this.#mine].map((channel) => ({ channel, leader: this.#leader(channel) }))
   }
 
+  /** Whether a session anywhere is subscribed, as far as is known. */
+  isRead(channel: string): boolean {
+    return this.#mine.has(channel) || this.#heard.has(channel) || this.#asked.has(channel)
+  }
+
   start(): void {
+    this.#untold = this.#options.resources.learnt
     this.#look()
   }
 
@@ -79,19 +91,19 @@ export class Readers {
 
   #look(): void {
     if (this.#closed) return
-    const { clock, resources, everwire, lead } = this.#options
+    const { clock, resources, everwire, isLive, lead } = this.#options
     this.#timer = clock.after(lookMs, () => this.#look())
     this.#follow()
-    const mine = new Set(
-      resources.channels().filter((channel) => {
-        const { watchMs, signal } = resources.find(channel)!.route.settings
-        return (watchMs !== false || signal) && everwire.subscribers(channel) > 0
-      }),
-    )
+    this.#forgetSilent()
+    const isWanted = (channel: string) => {
+      const { watchMs, signal } = resources.find(channel)!.route.settings
+      if (watchMs === false && !signal) return false
+      return everwire.subscribers(channel) > 0 || this.#asked.has(channel)
+    }
+    const mine = new Set(isLive() ? resources.channels().filter(isWanted) : [])
     const isNew = [...mine].some((channel) => !this.#mine.has(channel))
     this.#mine = mine
     if (isNew || clock.now() - this.#saidAt >= sayMs) this.#sayAll()
-    this.#forgetSilent()
     lead(new Set([...mine].filter((channel) => this.#leader(channel) === everwire.nodeId)))
   }
 
@@ -103,9 +115,14 @@ export class Readers {
   #sayAll(): void {
     const learnt = this.#untold.splice(0)
     const reads = [...this.#mine]
-    if (reads.length + learnt.length > 0) this.#saidAt = this.#options.clock.now()
-    for (let at = 0; at < Math.max(reads.length, learnt.length); at += chunkSize)
-      void this.#say({ reads: reads.slice(at, at + chunkSize), learnt: learnt.slice(at, at + chunkSize) })
+    const { resources, everwire, clock } = this.#options
+    const asks = resources.foreign.filter((channel) => everwire.subscribers(channel) > 0)
+    const most = Math.max(reads.length, learnt.length, asks.length)
+    if (most > 0) this.#saidAt = clock.now()
+    for (let at = 0; at < most; at += chunkSize) {
+      const part = <T>(all: T[]) => all.slice(at, at + chunkSize)
+      void this.#say({ reads: part(reads), asks: part(asks), learnt: part(learnt) })
+    }
   }
 
   async #say(saying: Omit<Saying, 'node'>): Promise<void> {
@@ -139,7 +156,7 @@ export class Readers {
       )
   }
 
-  #hear({ node, reads = [], learnt = [], hello, bye }: Saying): void {
+  #hear({ node, reads = [], asks = [], learnt = [], hello, bye }: Saying): void {
     const { everwire, clock, resources, maxChannels } = this.#options
     if (node === everwire.nodeId || this.#closed) return
     for (const [channel, route, url] of learnt) resources.learn(channel, route, url)
@@ -147,6 +164,8 @@ export class Readers {
       this.#untold = resources.learnt.slice(-maxChannels)
       this.#saidAt = -Infinity
     }
+    for (const channel of asks)
+      if (this.#asked.size < maxChannels || this.#asked.has(channel)) this.#asked.set(channel, clock.now())
     if (bye) return this.#forget((other) => other === node)
     for (const channel of reads) {
       const heard = this.#heard.get(channel) ?? new Map<string, number>()
@@ -158,6 +177,7 @@ export class Readers {
   #forgetSilent(): void {
     const now = this.#options.clock.now()
     this.#forget((_node, at) => now - at > silenceMs)
+    for (const [channel, at] of this.#asked) if (now - at > silenceMs) this.#asked.delete(channel)
   }
 
   #forget(isGone: (node: string, heardAt: number) => boolean): void {

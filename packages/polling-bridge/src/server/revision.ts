@@ -41,7 +41,10 @@ const maxRevisionLength = 256
 export const isRevision = (value: unknown): value is Revision =>
   typeof value === 'number'
     ? Number.isSafeInteger(value) && value >= 0
-    : typeof value === 'string' && value !== '' && value.length <= maxRevisionLength
+    : typeof value === 'string' && value !== '' && value.length <= maxRevisionLength && isWellFormed(value)
+
+/** Half a surrogate pair cannot stand in a header. */
+const isWellFormed = (text: string): boolean => Buffer.from(text).toString() === text
 
 /** A weak entity tag (RFC 9110 §8.8.3): what is compressed on the way is the same. */
 export const entityTag = (revision: Revision): string =>

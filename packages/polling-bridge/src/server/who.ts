@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { TLSSocket } from 'node:tls'
-import type { PollSettings, Settings } from './options.js'
+import type { PollingBridgeOptions, PollSettings } from './options.js'
 
 /** Headers that say nothing of who asks, or what for: those of connections, caches, tracing and browsers. */
 const harmless = new Set([
@@ -36,20 +36,35 @@ function traits(request: FastifyRequest): unknown {
   return [request.ip, socket?.getPeerCertificate?.()?.fingerprint256, headers.sort()]
 }
 
+/**
+ * Who asks, as the application says; undefined where it does not.
+ * @throws TypeError when that is no text, and what `user` throws
+ */
+export function userOf(request: FastifyRequest, user: PollingBridgeOptions['user']): string | undefined {
+  const named: unknown = user?.(request)
+  // Many an application calls nobody ''.
+  if (named === undefined || named === null || named === '') return undefined
+  if (typeof named === 'string') return named
+  if (typeof named === 'number') return String(named)
+  throw new TypeError(`user must give a text, null or undefined; it gave ${describe(named)}`)
+}
+
+const describe = (value: unknown) => (value instanceof Promise ? 'a promise' : `a ${typeof value}`)
+
 /** Two requests with equal keys get the same answer, unless its `Vary` says otherwise. */
-export function pollKey(request: FastifyRequest, poll: PollSettings, { user }: Settings): string {
+export function pollKey(
+  request: FastifyRequest,
+  { shared }: PollSettings,
+  who: (request: FastifyRequest) => string | undefined,
+): string {
   const { headers } = request
-  const named = poll.shared ? true : user?.(request)
   return JSON.stringify([
     request.method,
     request.host,
     request.raw.url,
     headers.accept,
     headers['accept-language'],
-    named === undefined || named === null ? traits(request) : String(named),
+    headers.range,
+    shared || (who(request) ?? traits(request)),
   ])
 }
-
-/** Whom the roll-out counts. */
-export const rolledOutAs = (request: FastifyRequest, { user }: Settings): string =>
-  user?.(request) ?? request.ip
