@@ -104,6 +104,16 @@ export function run(command, args, { quiet = false, env = {}, input = 'ignore', 
   })
 }
 
+const orphanCheckMs = 500
+
+/** A signal to npm ends npm and its shell, which does not pass it on: what they leave behind must end by itself. */
+export function endWithParent() {
+  const parent = process.ppid
+  setInterval(() => {
+    if (process.ppid !== parent) process.kill(process.pid, 'SIGTERM')
+  }, orphanCheckMs).unref()
+}
+
 /** pnpm in the version that package.json pins, on a machine that has only Node and npm. */
 export const pnpm = (args, options) => run('npx', ['--yes', manifest.packageManager, ...args], options)
 

@@ -1,8 +1,9 @@
 // npm run migration -- --step N: a step of the app that migrates from polling, on a machine that has only Node and npm.
-import { install, main, run } from './lib.mjs'
+import { endWithParent, install, main, run } from './lib.mjs'
 import { providePrograms } from './programs.mjs'
 
 await main(async () => {
+  endWithParent()
   const args = process.argv.slice(2)
   if (args.includes('3-postgres') && !process.env.DATABASE_URL) await providePrograms(['postgres'])
   await install()

@@ -1,7 +1,7 @@
 // npm start: the demo, on a machine that has only Node and npm.
 import { createServer } from 'node:net'
 import { parseArgs } from 'node:util'
-import { Refusal, at, install, main, run, say, turbo } from './lib.mjs'
+import { Refusal, at, endWithParent, install, main, run, say, turbo } from './lib.mjs'
 import { providePrograms } from './programs.mjs'
 
 const args = process.argv.slice(2)
@@ -56,16 +56,6 @@ function checkFree(port, host) {
     })
     probe.listen({ port, host, exclusive: true }, () => probe.close(resolve))
   })
-}
-
-const orphanCheckMs = 500
-
-/** A signal to npm ends npm and its shell, which does not pass it on: what they leave behind must end by itself. */
-function endWithParent() {
-  const parent = process.ppid
-  setInterval(() => {
-    if (process.ppid !== parent) process.kill(process.pid, 'SIGTERM')
-  }, orphanCheckMs).unref()
 }
 
 await main(async () => {

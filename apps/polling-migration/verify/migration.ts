@@ -50,7 +50,7 @@ if (chosen.includes('steps')) {
   const browser = await launchChromium()
   const all: Figures[] = []
   const size = brief
-    ? { clients: 10, phaseMs: 4_000, everyMs: 400 }
+    ? { clients: 10, phaseMs: 3_000, everyMs: 400 }
     : { clients: 50, phaseMs: 30_000, everyMs: 1_500 }
   try {
     for (const step of steps) {
@@ -91,7 +91,7 @@ if (chosen.includes('rolling')) {
   count(rolled, 'rolling', judgeRolling(rolled))
 }
 if (chosen.includes('lost-live')) {
-  const lostMs = brief ? 6_000 : 30_000
+  const lostMs = brief ? 4_000 : 30_000
   const lost = await loseLive({ clients: brief ? 5 : 20, intervalMs, lostMs, everyMs: 700 })
   say(
     `live lost for ${lostMs} ms: worst staleness ${lost.awayMs} ms, live again after ${Math.round(lost.backMs)} ms`,
