@@ -1,5 +1,7 @@
+import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import type { FastifyInstance } from 'fastify'
+import pg from 'pg'
 import { meter } from './meter.js'
 import { partOf, stepNames } from './steps.js'
 
@@ -32,6 +34,16 @@ function readOptions(args: string[]) {
 }
 
 type Build = () => Promise<FastifyInstance>
+
+/** The trigger of a step that has one: whoever looks after the database would install it. */
+async function installTrigger(step: string): Promise<void> {
+  const file = partOf(step, 'trigger.sql')
+  if (!file) return
+  const client = new pg.Client(process.env.DATABASE_URL)
+  await client.connect()
+  await client.query(await readFile(file, 'utf8'))
+  await client.end()
+}
 
 const serverOf = async (step: string): Promise<FastifyInstance> =>
   await ((await import(partOf(step, 'server.ts')!)) as { buildServer: Build }).buildServer()
@@ -68,6 +80,7 @@ async function main(): Promise<void> {
   process.env.PAGE = page
   const endSurroundings = await surroundings(step)
   const app = await serverOf(step)
+  await installTrigger(step)
   const stop = async () => {
     // Connections that a load balancer has opened in advance, without a request, would hold it up for a minute.
     const cut = setTimeout(() => app.server.closeAllConnections(), closeGraceMs)

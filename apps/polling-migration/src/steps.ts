@@ -11,7 +11,10 @@ export const stepNames: readonly string[] = readdirSync(folder).sort()
  * Where a part of the application is at a step: a step holds only what it changes, the rest is as in the one before.
  * Undefined while there is no such part yet.
  */
-export function partOf(step: string, part: 'server.ts' | 'page.ts' | 'plain.html'): string | undefined {
+export function partOf(
+  step: string,
+  part: 'server.ts' | 'page.ts' | 'plain.html' | 'trigger.sql',
+): string | undefined {
   const main = Number.parseInt(step)
   const line = [step, ...Array.from({ length: main }, (_, i) => String(main - 1 - i))]
   return line.map((name) => path.join(folder, name, part)).find((file) => existsSync(file))

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { partOf } from '../src/steps.js'
@@ -26,10 +27,19 @@ export function diffOf(from: string, to: string, part: Part): StepDiff {
   return { text: body.replace(/^@@.*$/gm, '@@').replace(/ +$/gm, ''), lines }
 }
 
-/** Every `<!-- diff FROM TO PART -->` of a page with what belongs between it and its end. */
+/** Every `<!-- diff FROM TO PART -->` and `<!-- file STEP PART -->` of a page with what belongs between it and its end. */
 export const withDiffs = (page: string): string =>
-  page.replaceAll(
+  withFiles(page).replaceAll(
     /(<!-- diff (\S+) (\S+) (\S+) -->\n)[^]*?(<!-- \/diff -->)/g,
     (_, open: string, from: string, to: string, part: string, end: string) =>
       `${open}\n\`\`\`diff\n${diffOf(from, to, part as Part).text}\n\`\`\`\n\n${end}`,
+  )
+
+const withFiles = (page: string): string =>
+  page.replaceAll(
+    /(<!-- file (\S+) (\S+)\.(\w+) -->\n)[^]*?(<!-- \/file -->)/g,
+    (_, open: string, step: string, name: string, type: string, end: string) => {
+      const text = readFileSync(partOf(step, `${name}.${type}` as Part)!, 'utf8').trimEnd()
+      return `${open}\n\`\`\`${type}\n${text}\n\`\`\`\n\n${end}`
+    },
   )
