@@ -51,7 +51,7 @@ if (chosen.includes('steps')) {
   const all: Figures[] = []
   const size = brief
     ? { clients: 10, phaseMs: 3_000, everyMs: 400 }
-    : { clients: 50, phaseMs: 30_000, everyMs: 1_500 }
+    : { clients: 50, phaseMs: 20_000, everyMs: 1_500 }
   try {
     for (const step of steps) {
       const figures = await measure({ step, browser, intervalMs, ...size, hasStory: !brief || isLive(step) })
