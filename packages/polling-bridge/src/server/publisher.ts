@@ -228,6 +228,7 @@ export class Publisher {
   }
 
   #pause(ms: number): Promise<void> {
+    if (this.#closed) return Promise.resolve()
     return new Promise((resolve) => {
       const end = () => {
         cancel()
