@@ -22,7 +22,7 @@ const { values } = parseArgs({
 })
 const { brief } = values
 const chosen = values.only?.split(',') ?? parts
-const steps = values.step?.split(',') ?? (brief ? ['0', '1', '2'] : stepNames)
+const steps = values.step?.split(',') ?? (brief ? ['0', '2'] : stepNames)
 const unknown = [
   ...chosen.filter((part) => !parts.some((one) => one === part)),
   ...steps.filter((step) => !stepNames.includes(step)),
