@@ -21,8 +21,8 @@ const cells = ({ step, requests, quietBytes, busyBytes, staleness, cpuMs, story 
   requests.toFixed(0),
   kilobytes(quietBytes),
   kilobytes(busyBytes),
-  `${median(staleness)} ms`,
-  `${staleness.at(-1) ?? 0} ms`,
+  `${Math.round(median(staleness))} ms`,
+  `${Math.round(staleness.at(-1) ?? 0)} ms`,
   cpuMs.toFixed(0),
   story ? `${story.worstMs} ms` : '',
 ]

@@ -1,6 +1,7 @@
 import type { Browser } from 'playwright-core'
 import { startApp } from './app-process.js'
 import { pageIntervalMs, tellStory } from './story.js'
+import { createWriter } from './writer.js'
 
 const slackMs = 1_000
 
@@ -8,6 +9,7 @@ const slackMs = 1_000
 export async function visitWithOldPage(browser: Browser, step: string): Promise<string[]> {
   const app = await startApp({ step, page: '0' })
   try {
+    await createWriter({ url: () => app.url, users: ['u1'] }).write()
     const { worstMs, plainMs, faults } = await tellStory(browser, app.url, '0', `migration-${step}-page-0`)
     const worst = Math.max(worstMs, plainMs)
     const isLate = worst > pageIntervalMs + slackMs
