@@ -16,7 +16,8 @@ export interface Changes {
   invalidate: { to: Revision | null }
 }
 
-const modes = ['off', 'polling', 'live'] as const
+/** From the least to the most. */
+export const modes = ['off', 'polling', 'live'] as const
 
 /** How a resource is brought to its readers; `off` is as if the bridge were not there. */
 export type Mode = (typeof modes)[number]

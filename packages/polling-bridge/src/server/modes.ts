@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Mode } from '../change.js'
-import { modes } from './options.js'
+import { modes, type Mode } from '../change.js'
 
 const least = (...wishes: (Mode | undefined)[]): Mode =>
   modes[Math.min(...wishes.map((mode) => modes.indexOf(mode ?? 'live')))]!

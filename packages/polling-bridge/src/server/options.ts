@@ -1,7 +1,7 @@
 import { systemClock, type Clock } from '@everwire/core'
 import type { FastifyRequest } from 'fastify'
 import type { Revision } from '../announcement.js'
-import type { Mode } from '../change.js'
+import { modes, type Mode } from '../change.js'
 import type { Signal } from '../signal.js'
 import type { Source } from './sources.js'
 
@@ -42,7 +42,11 @@ export interface PollingBridgeOptions {
   sourceHeaders?: (channel: string) => Record<string, string>
   /** How long a read of a source may take, in milliseconds. @default 10000 */
   sourceTimeoutMs?: number
-  /** Channels that are followed at the same time; those used longest ago are let go. @default 1000 */
+  /**
+   * Channels that are followed at the same time; those used longest ago are let go. And channels that functions name,
+   * such as one for each user, that are live at the same time on all nodes: beyond that answers announce no further one.
+   * @default 1000
+   */
   maxChannels?: number
   /** How long a channel is followed after its last poll or publication, in milliseconds. @default 300000 */
   idleMs?: number
@@ -63,8 +67,6 @@ export interface PollingBridgeOptions {
 /** Options with every default filled in. */
 export type Settings = Required<Omit<PollingBridgeOptions, 'user' | 'sourceHeaders'>> &
   Pick<PollingBridgeOptions, 'user' | 'sourceHeaders'>
-
-export const modes = ['off', 'polling', 'live'] as const satisfies readonly Mode[]
 
 /** @throws TypeError naming the option and what it must be */
 export function readOptions(options: PollingBridgeOptions): Settings {

@@ -96,7 +96,11 @@ export class Resources {
     if (fixed) return fixed.url === url ? 'known' : 'other'
     const route = this.#routes.get(routeUrl)
     if (!route) {
-      if (this.#foreign.size >= this.#maxChannels) return 'full'
+      if (this.#foreign.size >= this.#maxChannels) {
+        const unread = [...this.#foreign].find((one) => !this.#isRead(one))
+        if (unread === undefined) return 'full'
+        this.#foreign.delete(unread)
+      }
       this.#foreign.add(channel)
       return 'other'
     }
