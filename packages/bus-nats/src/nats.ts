@@ -24,6 +24,7 @@ import { Partitions } from './partitions.js'
 import { forbidden, probeHistory, probePermissions, refusedSubject } from './probe.js'
 import { Registry } from './registry.js'
 import { Store } from './store.js'
+import { streamUp } from './stream-up.js'
 import { createSubjects, type Subjects } from './subjects.js'
 import { unavailable, type Partition } from './partition.js'
 
@@ -365,6 +366,7 @@ class NatsBus implements Bus {
       try {
         const manager: JetStreamManager = await jetstreamManager(connection.nats, { timeout: apiTimeoutMs })
         const registry = await Registry.open(connection, this.#subjects, this.#settings)
+        await streamUp(connection, clock, `$KV.${this.#subjects.bucket}.probe`, apiTimeoutMs)
         return { manager, registry, clusterKey: await registry.clusterKey() }
       } catch (cause) {
         const refused = refusedSubject(cause)

@@ -24,6 +24,7 @@ import type { Connection } from './connection.js'
 import type { Follower } from './follower.js'
 import { decodeMessage, headerOf } from './message.js'
 import type { Registry } from './registry.js'
+import { streamUp } from './stream-up.js'
 import { classId, type StoredClass, type Subjects } from './subjects.js'
 
 export interface PartitionOptions {
@@ -65,6 +66,7 @@ interface Stored {
 /** Messages that are asked for one by one, before a consumer is worth its three round trips. */
 const walkLength = 12
 const followersAtOnce = 32
+const upMs = 5_000
 const confirmMs = 3_000
 const confirmEveryMs = 250
 const consumerIdleMs = 15_000
@@ -83,6 +85,8 @@ export class Partition {
   readonly #captured: string
   #epoch: StreamEpoch | undefined
   #inspection: Promise<StreamInfo> | undefined
+  /** When the stream was made that was seen to answer. */
+  #upSince: string | undefined
   #witness: Witness | undefined
   /** The witness must be looked at, and what other nodes found out. */
   #doubted = false
@@ -359,6 +363,18 @@ export class Partition {
   }
 
   async #info(): Promise<StreamInfo> {
+    const found = await this.#found()
+    if (found.created === this.#upSince) return found
+    const { connection, clock, manager } = this.#options
+    await streamUp(connection, clock, this.subject('probe'), upMs)
+    // While it was being made, it may have shown itself empty.
+    const info = await manager.streams.info(this.stream)
+    this.#upSince = info.created
+    return info
+  }
+
+  /** The stream, made where it is missing. */
+  async #found(): Promise<StreamInfo> {
     const { manager, manageStreams, history, wentBack } = this.#options
     try {
       return await manager.streams.info(this.stream)

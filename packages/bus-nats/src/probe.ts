@@ -1,8 +1,9 @@
 import { EverwireError, type Cancel } from '@everwire/core'
-import { headers, PermissionViolationError, type Subscription } from '@nats-io/transport-node'
+import { PermissionViolationError, type Subscription } from '@nats-io/transport-node'
 import type { Connection } from './connection.js'
 import type { NatsSettings } from './options.js'
 import { natsPermissions, permissionsText } from './permissions.js'
+import { elsewhere } from './stream-up.js'
 import { classId, type StoredClass, type Subjects } from './subjects.js'
 
 /*
@@ -69,12 +70,10 @@ export async function probeHistory(
     ...Array.from({ length: stored.partitions }, (_, index) => perStream(index)).flat(),
   ]
   const missing: string[] = []
-  // No stream has this name, so that nothing is stored; and the text is no JSON, so that nothing is done.
-  const elsewhere = headers()
-  elsewhere.set('Nats-Expected-Stream', 'none')
   for (const subject of all)
     connection.nats
-      .request(subject, 'probe', { timeout: 1_000, headers: elsewhere })
+      // No JSON, so that nothing is done.
+      .request(subject, 'probe', { timeout: 1_000, headers: elsewhere() })
       .catch((error: unknown) => void (refusedSubject(error) && missing.push(subject)))
   await connection.flush()
   await connection.sleep(0)

@@ -22,6 +22,7 @@ import { Connection } from '../src/connection.js'
 import { Mesh } from '../src/mesh.js'
 import { decodeMessage, encodeMessage } from '../src/message.js'
 import { readNatsOptions } from '../src/options.js'
+import { streamUp } from '../src/stream-up.js'
 import { createSubjects, partitionOf } from '../src/subjects.js'
 import { createNode, follow, history, listen, openNode, Record, rejection, textOf } from './node.js'
 
@@ -65,6 +66,59 @@ async function refusals(connection: NatsConnection, act: () => void): Promise<st
   await watching
   return heard
 }
+
+t.test(
+  'no stream is read before it has answered: nats-server 2.9 dies of a reader that comes too early',
+  async (t) => {
+    const prefix = ownPrefix()
+    const watcher = await bare(t)
+    const asked: string[] = []
+    for (const subject of ['$JS.API.STREAM.MSG.GET.*', `$KV.${prefix}.probe`, `${prefix}.in.*.*.probe`])
+      watcher.subscribe(subject, { callback: (_, { subject }) => void asked.push(subject) })
+    await watcher.flush()
+    const nodes = ['a', 'b', 'c'].map(() => createNode(t, { servers: server.url, prefix, partitions: 2 }))
+    await Promise.all(nodes.map((node) => node.open(undefined as never)))
+    await Promise.all(nodes.map((node) => node.declare('kept:*', history)))
+    for (const channel of ['kept:1', 'kept:2', 'kept:3']) {
+      await nodes[0]!.store(channel, history, { event: 'x', data: '1', binary: false })
+      t.equal((await nodes[1]!.read(channel, history, { after: 0, limit: 10 })).publications.length, 1)
+    }
+    await watcher.flush()
+    const firstOf = (subject: string) => asked.indexOf(subject)
+    const streams = [
+      `KV_${prefix}`,
+      ...[0, 1].map((index) => createSubjects(prefix).stream('s50-t600000', index)),
+    ]
+    const probes = [
+      `$KV.${prefix}.probe`,
+      ...[0, 1].map((index) => `${prefix}.in.s50-t600000.${index}.probe`),
+    ]
+    for (const [i, stream] of streams.entries()) {
+      const probed = firstOf(probes[i]!)
+      const read = firstOf(`$JS.API.STREAM.MSG.GET.${stream}`)
+      t.ok(probed >= 0 && read > probed, `${stream}: asked at ${probed}, read at ${read}`)
+    }
+  },
+)
+
+t.test('a stream is up once it answers, and not before', async (t) => {
+  const connection = await Connection.open(
+    readNatsOptions({ servers: server.url }),
+    { name: 'test', inbox: '_INBOX.up' },
+    { log() {}, reconnected() {}, disconnected() {} },
+  )
+  t.teardown(() => connection.close())
+  const name = ownPrefix()
+  await t.rejects(streamUp(connection, systemClock, `${name}.x`, 200), { code: 'temporary' })
+  let up = false
+  const waiting = streamUp(connection, systemClock, `${name}.x`, 20_000).then(() => (up = true))
+  await connection.sleep(200)
+  t.notOk(up)
+  const manager = await jetstreamManager(connection.nats)
+  await manager.streams.add({ name, subjects: [`${name}.>`] })
+  await waiting
+  t.equal((await manager.streams.info(name)).state.messages, 0, 'asking leaves nothing behind')
+})
 
 t.test('a channel name and its subject are one another', async (t) => {
   const characters = [...'abzAZ09-_~.%*>$!\'()/\\|"?#&=+,;@[]{}^`<é日𝄞ﬀß', '\u0301', '\u200d', '🏳️‍🌈']

@@ -107,7 +107,13 @@ export { decodeData, encodeData } from './payload.js'
 export { createGreeting } from './probe.js'
 export { refusal } from './refusal.js'
 export { retryAfter, streamHeaders, type ResponseLike } from './response-head.js'
-export { createResponseLink, type ResponseLink, type ResponseLinkOptions } from './response-link.js'
+export {
+  createResponseLink,
+  endWithConnection,
+  type ResponseEvents,
+  type ResponseLink,
+  type ResponseLinkOptions,
+} from './response-link.js'
 export {
   createSession,
   type LinkNumbers,

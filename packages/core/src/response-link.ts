@@ -25,6 +25,12 @@ export interface ResponseLink extends Link {
   lost(): void
 }
 
+/** Where a response tells of its end; the part of Node's ServerResponse that is used. */
+export interface ResponseEvents {
+  readonly destroyed: boolean
+  on(event: 'close' | 'error', listener: () => void): unknown
+}
+
 /** How long the end of an answer may take to leave. As long as ws waits for the answer to a close. */
 const closeTimeoutMs = 30_000
 
@@ -95,4 +101,12 @@ export function createResponseLink({
     },
   }
   return link
+}
+
+/** Ends a link with the connection below, also with one that broke while hooks were awaited: that is told no more. */
+export function endWithConnection(link: ResponseLink, response: ResponseEvents): void {
+  const lost = () => link.lost()
+  response.on('close', lost)
+  response.on('error', lost)
+  if (response.destroyed) lost()
 }

@@ -817,6 +817,46 @@ t.test('a relay', async (t) => {
     ])
   })
 
+  t.test('that nobody waits for any more when the session arrives does not take its link', async (t) => {
+    const stage = await setUp(t)
+    const { world, nodes, client, secret } = stage
+    const b = nodes[1]!
+    const { nodes: hand } = await joinByHand(stage, 'hand')
+    world.network.rule = (message) => (isTakeAnswer(message) ? 300 : undefined)
+    const moved = move(stage, b)
+    await world.clock.advance(100)
+    const request = attachFields(client.session!, { cursor: client.received, waitMs: 2_000 })
+    const question = { id: 'p', secret, transport: 'poll', request, identity: { userId: 'ann', claims: {} } }
+    const answer = hand.request(b.id, 'poll', question, 10_000)
+    await world.clock.advance(100)
+    hand.tell('unpoll', 'p', b.id)
+    await moved
+    t.strictSame(await during(stage, answer), { frames: [] })
+    t.strictSame([client.attached, b.sessions[0]!.transport], [true, 'stream'])
+  })
+
+  t.test('is not sent on to the next owner when nobody waits any more', async (t) => {
+    const stage = await setUp(t)
+    const { world, nodes, client } = stage
+    const [a, b, c] = nodes as [WorldNode, WorldNode, WorldNode]
+    const old = client.session!
+    await move(stage, b)
+    client.lose()
+    // What a says of where the session went is on its way when the client gives up.
+    world.network.rule = ({ kind, type }) => (type === 'answer' && kind === 'poll' ? 500 : undefined)
+    const before = world.network.sent.length
+    const poll = pollByHand(c, attachFields(old, { cursor: client.received }))
+    await world.clock.advance(200)
+    poll.lost()
+    await world.clock.advance(1_000)
+    const polls = world.network.sent.slice(before).filter(({ kind }) => kind === 'poll')
+    t.strictSame(
+      polls.map(({ to }) => to),
+      [a.id],
+    )
+    t.equal(b.sessions[0]!.transport, undefined)
+  })
+
   t.test('an answer tells nobody that nobody waits', async (t) => {
     const stage = await setUp(t)
     const { world, nodes, client } = stage

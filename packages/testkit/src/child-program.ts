@@ -1,7 +1,10 @@
-import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process'
+import { execFile, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
+import { promisify } from 'node:util'
+import { poll } from './poll.js'
 
 /** Thrown when another process took a port between choosing it and starting on it. */
 export class PortTaken extends Error {}
@@ -35,11 +38,18 @@ export interface ChildProgram {
   /** @throws what it wrote, when it has ended; PortTaken when that is why */
   assertRunning(): void
   signal(signal: NodeJS.Signals): void
+  /**
+   * Stops it in the middle of whatever it does: its sockets stay open and silent. Resolves once every thread of it
+   * stands still: after SIGSTOP alone one that runs on another core goes on for a moment.
+   */
+  pause(): Promise<void>
+  resume(): void
   /** Resolves once it is dead. @param signal default SIGKILL */
   kill(signal?: NodeJS.Signals): Promise<void>
 }
 
 const keptLines = 200
+const run = promisify(execFile)
 
 export function createChildProgram(options: ChildProgramOptions): ChildProgram {
   const { name, env, args, label = name, needed = name, spawnOptions } = options
@@ -89,6 +99,16 @@ export function createChildProgram(options: ChildProgramOptions): ChildProgram {
       throw /address already in use/i.test(log) ? new PortTaken(log) : new Error(`${label} ended:\n${log}`)
     },
     signal: (signal) => void child?.kill(signal),
+    async pause() {
+      const pid = child?.pid
+      if (pid === undefined) throw new Error(`${label} does not run`)
+      child?.kill('SIGSTOP')
+      await poll(
+        async () => child?.pid !== pid || (await threadStates(pid)).every((state) => state === 'T'),
+        () => `every thread of ${label} stopped`,
+      )
+    },
+    resume: () => void child?.kill('SIGCONT'),
     async kill(signal = 'SIGKILL') {
       child?.kill(signal)
       await ended
@@ -100,6 +120,17 @@ export function createChildProgram(options: ChildProgramOptions): ChildProgram {
 export function findProgram({ name, env, folders = ['/usr/sbin'] }: ProgramPlace): string {
   const files = folders.map((folder) => path.join(folder, name))
   return process.env[env] || (files.find((file) => existsSync(file)) ?? name)
+}
+
+/** One letter for each thread, as `ps` shows it (proc(5), `stat`); for the whole process where there is no /proc. */
+async function threadStates(pid: number): Promise<string[]> {
+  const tasks = await readdir(`/proc/${pid}/task`).catch(() => undefined)
+  if (!tasks) return [(await run('ps', ['-o', 'state=', '-p', `${pid}`])).stdout.trim().charAt(0)]
+  const stats = await Promise.all(
+    // A thread that ends meanwhile has no file any more, and stands still.
+    tasks.map((task) => readFile(`/proc/${pid}/task/${task}/stat`, 'utf8').catch(() => ') T')),
+  )
+  return stats.map((stat) => stat.charAt(stat.lastIndexOf(')') + 2))
 }
 
 /** Ends a program whose test was killed: it lives as long as the pipe that this process holds, however that ends. */

@@ -171,7 +171,7 @@ for (const { name, start, configFile } of balancers) {
     await t.rejects(balancer.start(), /runs already/)
     const socket = await upgrade(balancer)
     await until('an upgrade', () => socket.text.includes('101 '))
-    balancer.pause()
+    await balancer.pause()
     socket.socket.write('late')
     let answered = false
     const asked = ask(`${balancer.url}/everwire/x`).then(({ status }) => {

@@ -1,4 +1,10 @@
-import { createResponseLink, EverwireError, type Frame, type ServerTransport } from '@everwire/core'
+import {
+  createResponseLink,
+  endWithConnection,
+  EverwireError,
+  type Frame,
+  type ServerTransport,
+} from '@everwire/core'
 import type { FastifyInstance } from 'fastify'
 
 /**
@@ -24,8 +30,7 @@ export function longPolling(): ServerTransport<FastifyInstance> {
           poll: { waitMs: Math.min(waitOf(frames[0] as Frame | undefined), pollWaitMs) },
         })
         const handler = (link.handler = accept(link, { request }))
-        response.on('close', () => link.lost())
-        response.on('error', () => link.lost())
+        endWithConnection(link, response)
         for (const frame of frames as Frame[]) handler.receive(frame)
       })
     },

@@ -2,6 +2,7 @@ import {
   codeOf,
   createResponseLink,
   encodeEvent,
+  endWithConnection,
   EverwireError,
   framesHeader,
   parseHeader,
@@ -36,8 +37,7 @@ export function sse(): ServerTransport<FastifyInstance> {
           encode,
         })
         const handler = (link.handler = accept(link, { request }))
-        response.on('close', () => link.lost())
-        response.on('error', () => link.lost())
+        endWithConnection(link, response)
         response.on('drain', () => handler.drained())
         for (const frame of frames) handler.receive(frame)
       }

@@ -60,6 +60,11 @@ interface UplinkQuestion {
   first: number
   frames: PackedFrame[]
 }
+/** Who is asked now, and whether whoever asked has gone. */
+interface Asked {
+  node: string
+  isOver: boolean
+}
 type Answer<Result> = Result | NotHere | { code: string; message: string }
 
 const answerMs = 5_000
@@ -113,7 +118,7 @@ export class Relay {
       ...(offers ? { offers } : {}),
     }
     const waitMs = Math.min(request.waitMs ?? 0, this.#options.pollWaitMs) + answerMs
-    const asked = { node: owner }
+    const asked: Asked = { node: owner, isOver: false }
     const end = (error: unknown) => {
       if (this.#waiting.delete(end)) failed(error)
     }
@@ -124,7 +129,9 @@ export class Relay {
       link.close('link-lost', 'the poll is answered')
     }, end)
     return () => {
-      if (this.#waiting.delete(end)) this.#options.nodes.tell('unpoll', id, asked.node)
+      if (!this.#waiting.delete(end)) return
+      asked.isOver = true
+      this.#options.nodes.tell('unpoll', id, asked.node)
     }
   }
 
@@ -143,7 +150,7 @@ export class Relay {
     if (part.length === 0 && packed.length > 0)
       throw new EverwireError('frame-too-large', 'the frame is larger than what nodes can send each other')
     const question: UplinkQuestion = { secret, first, frames: part }
-    const asked = { node: owner }
+    const asked: Asked = { node: owner, isOver: false }
     return (await this.#follow<{ applied: number }>('uplink', asked, address, question, answerMs)).applied
   }
 
@@ -158,7 +165,7 @@ export class Relay {
   /** Asks the owner, and whoever has the session after it. */
   async #follow<Result extends object>(
     kind: 'poll' | 'uplink',
-    asked: { node: string },
+    asked: Asked,
     address: string,
     question: { readonly secret: string },
     timeoutMs: number,
@@ -176,6 +183,7 @@ export class Relay {
         // What others say of a session that came here meanwhile is old.
         if ('moved' in answer || 'unknown' in answer) this.#assertAway(secret)
         if ('moved' in answer) {
+          if (asked.isOver) throw comeAgain('nobody waits any more')
           const to = answer.moved === nodeId ? this.#onward(secret) : answer.moved
           departures.heard([secret, to, 0], owner)
           asked.node = to
@@ -240,7 +248,14 @@ export class Relay {
     offers,
   }: PollQuestion): Promise<Answer<{ frames: PackedFrame[] }>> {
     const { clock, pollWaitMs, accept, handover, nodes } = this.#options
-    if (!(await handover.arrived(secret))) return handover.whereabouts(secret)
+    // That nobody waits any more may be told before this goes on.
+    let isOver = false
+    this.#held.set(id, () => (isOver = true))
+    const session = await handover.arrived(secret)
+    if (isOver || !session) {
+      this.#held.delete(id)
+      return isOver ? { frames: [] } : handover.whereabouts(secret)
+    }
     const frames: EncodedFrame[] = []
     const response = createCollector()
     const link = createResponseLink({

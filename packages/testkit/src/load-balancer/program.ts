@@ -15,8 +15,8 @@ export interface ProxyProgram {
   start(): Promise<void>
   /** SIGKILL: all its connections break. Resolves once it is dead. */
   kill(): Promise<void>
-  /** Stops it in the middle of whatever it does: connections stay open and silent, both ways. */
-  pause(): void
+  /** Stops it in the middle of whatever it does: connections stay open and silent, both ways, once this resolves. */
+  pause(): Promise<void>
   resume(): void
   /** Ends it, and removes what it wrote. Safe to call twice. */
   stop(): Promise<void>
@@ -62,8 +62,8 @@ export function createProgram({
       )
     },
     kill: () => program.kill(),
-    pause: () => program.signal('SIGSTOP'),
-    resume: () => program.signal('SIGCONT'),
+    pause: () => program.pause(),
+    resume: () => program.resume(),
     async stop() {
       await program.kill()
       await clean()

@@ -32,8 +32,8 @@ export interface ServerProcess {
   start(): Promise<void>
   /** Ends it when it runs, and starts it. */
   restart(): Promise<void>
-  /** Stops it in the middle of whatever it does: its sockets stay open and silent. */
-  pause(): void
+  /** Stops it in the middle of whatever it does: its sockets stay open and silent, once this resolves. */
+  pause(): Promise<void>
   resume(): void
 }
 
@@ -97,7 +97,7 @@ export function createServerProcess(options: ServerProcessOptions): ServerProces
       await stop()
       await start()
     },
-    pause: () => program.signal('SIGSTOP'),
-    resume: () => program.signal('SIGCONT'),
+    pause: () => program.pause(),
+    resume: () => program.resume(),
   }
 }

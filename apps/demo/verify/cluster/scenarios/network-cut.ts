@@ -12,7 +12,7 @@ const windowMs = 3_000
 /** What lies between clients and nodes goes silent, breaks, or both. */
 const cuts: Record<string, (balancer: Haproxy, ms: number) => Promise<void>> = {
   async silent(balancer, ms) {
-    balancer.pause()
+    await balancer.pause()
     await sleep(ms)
     balancer.resume()
   },
@@ -22,7 +22,7 @@ const cuts: Record<string, (balancer: Haproxy, ms: number) => Promise<void>> = {
     await balancer.start()
   },
   async 'silent, then broken'(balancer, ms) {
-    balancer.pause()
+    await balancer.pause()
     await sleep(ms / 2)
     await balancer.kill()
     await sleep(ms / 2)
