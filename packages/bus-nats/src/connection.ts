@@ -110,6 +110,11 @@ export class Connection {
     return info?.cluster !== undefined
   }
 
+  /** Id of the server at the other end, or of the last one. */
+  get server(): string {
+    return this.nats.info?.server_id ?? ''
+  }
+
   /** Largest message that the servers take, in bytes. */
   get maxPayload(): number {
     return this.nats.info?.max_payload ?? defaultMaxPayload

@@ -109,9 +109,12 @@ export class LiveChannels {
     await this.#ask(node, ({ heard }) => heard.has(node))
   }
 
-  /** A node is gone that cannot be asked any more for what it published last. */
-  lost(node: string): void {
-    for (const { heard, listener } of this.#listening) if (heard.has(node)) listener.gap()
+  /**
+   * A node is gone that cannot be asked any more for what it published last.
+   * @param everything also in channels where nothing of it came: what it published may have died with its server
+   */
+  lost(node: string, everything: boolean): void {
+    for (const { heard, listener } of this.#listening) if (everything || heard.has(node)) listener.gap()
   }
 
   /** @param doubtful who must be told a gap when the node does not answer any more */
@@ -139,12 +142,7 @@ export class LiveChannels {
   }
 
   #compare({ heard, baseline, listener }: Listening, node: string, tail: number): void {
-    const last = heard.get(node)
-    // What a node has forgotten is as good as lost.
-    const isMissing =
-      tail < 0 ? last !== undefined : tail > Math.max(last ?? 0, (baseline.get(node) as number) ?? 0)
-    if (!isMissing) return
-    if (tail < 0) return listener.gap()
+    if (tail <= Math.max(heard.get(node) ?? 0, (baseline.get(node) as number) ?? 0)) return
     heard.set(node, tail)
     listener.gap({ run: node, number: tail })
   }

@@ -15,8 +15,11 @@ export interface MeshOptions {
   nodeTimeoutMs: number
   /** A node said something that this one may have missed: some of its beats did not come, or it is new. */
   missed(node: string): void
-  /** A node is gone, and it is not known whether everything came that it said. */
-  lost(node: string): void
+  /**
+   * A node is gone, and it is not known whether everything came that it said.
+   * @param everything also what it said to whom it had said nothing before: its server may be gone with it
+   */
+  lost(node: string, everything: boolean): void
   /** A node is there that was not known. */
   met(node: string): void
   /** This node does not hear itself any more, though it is connected; or it does again. */
@@ -35,8 +38,18 @@ interface Statement {
 }
 
 interface Peer {
-  seenAt: number
+  readonly seenAt: number
+  readonly beat: number
+  /** The server of NATS that it was connected to, by its id. */
+  readonly server: string
+}
+
+/** What a node says at each beat. */
+interface Beat {
   beat: number
+  server: string
+  /** It has just begun, or is connected anew. */
+  hello?: boolean
 }
 
 /** A question that waits for the answers of these nodes. */
@@ -118,9 +131,9 @@ export class Mesh {
       connection.subscribe(`${this.#inbox}.*`, (message) => this.#answered(message)),
     ]
     this.#joinedAt = this.#echoAt = clock.now()
-    this.handle('beat', (body, from) => this.#beaten(from, body as { beat: number; hello?: boolean }))
+    this.handle('beat', (body, from) => this.#beaten(from, body as Beat))
     this.handle('bye', (body, from) => this.#left(from, (body as { beat: number }).beat))
-    this.tell('beat', { beat: ++this.#beat, hello: true })
+    this.#sayBeat({ hello: true })
     this.#planBeat()
     await connection.flush()
     // Over several servers interest travels for a while: whoever lives has said so by then, and knows this node.
@@ -133,13 +146,13 @@ export class Mesh {
   /** Whoever was silent while this node was cut off need not be dead. */
   reconnected(): void {
     this.#joinAgain()
-    this.tell('beat', { beat: ++this.#beat, hello: true })
+    this.#sayBeat({ hello: true })
   }
 
   #joinAgain(): void {
     this.#joinedAt = this.#echoAt = this.#options.clock.now()
     this.#wasHearing = true
-    for (const peer of this.#peers.values()) peer.seenAt = this.#joinedAt
+    for (const [node, peer] of this.#peers) this.#peers.set(node, { ...peer, seenAt: this.#joinedAt })
   }
 
   /** False when this node does not even hear itself: then it is the one that is cut off, whatever its socket says. */
@@ -305,15 +318,15 @@ export class Mesh {
     this.#options.hearing(true)
   }
 
-  #beaten(from: string, { beat, hello = false }: { beat: number; hello?: boolean }): void {
+  #beaten(from: string, { beat, server, hello = false }: Beat): void {
     const { clock, missed, met } = this.#options
     const known = this.#peers.get(from)
     const isBack = this.#gone.delete(from)
-    this.#peers.set(from, { seenAt: clock.now(), beat })
+    this.#peers.set(from, { seenAt: clock.now(), beat, server })
     // It was cut off: what it answered meanwhile did not come.
     if (hello && known) this.#giveUpOn(from)
     // It must know of this node before it publishes.
-    if (hello) this.tell('beat', { beat: ++this.#beat })
+    if (hello) this.#sayBeat()
     // Of what it said last a part may have been lost with its server, unless it has just begun.
     const isDoubtful = hello ? known !== undefined || isBack : !known || beat > known.beat + 1
     if (isDoubtful) missed(from)
@@ -323,17 +336,30 @@ export class Mesh {
   #left(from: string, beat: number): void {
     const known = this.#peers.get(from)
     this.#forget(from)
-    if (known && beat > known.beat) this.#options.lost(from)
+    if (known && beat > known.beat) this.#options.lost(from, true)
   }
 
   #bury(): void {
     const { connection, clock, nodeTimeoutMs, lost } = this.#options
     if (!connection.connected || !this.hearing) return
-    for (const [node, { seenAt }] of this.#peers) {
-      if (clock.now() - seenAt <= nodeTimeoutMs) continue
+    for (const [node, peer] of this.#peers) {
+      if (clock.now() - peer.seenAt <= nodeTimeoutMs) continue
       this.#forget(node)
-      lost(node)
+      lost(node, !this.#isOutlived(peer))
     }
+  }
+
+  /** Whether the server of a node was there after it: then all came that the node had said. */
+  #isOutlived({ server, seenAt }: Peer): boolean {
+    const { connection, beatMs } = this.#options
+    if (connection.server === server) return true
+    // Nodes that died with their server were not heard of at quite the same time.
+    const isLater = (other: Peer) => other.server === server && other.seenAt > seenAt + 2 * beatMs
+    return [...this.#peers.values()].some(isLater)
+  }
+
+  #sayBeat(more: { hello?: true } = {}): void {
+    this.tell('beat', { beat: ++this.#beat, server: this.#options.connection.server, ...more } satisfies Beat)
   }
 
   #forget(node: string): void {
@@ -356,7 +382,7 @@ export class Mesh {
         hearing(false)
       }
       this.#bury()
-      this.tell('beat', { beat: ++this.#beat })
+      this.#sayBeat()
       this.#planBeat()
     })
   }

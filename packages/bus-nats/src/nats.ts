@@ -115,7 +115,7 @@ class NatsBus implements Bus {
           void live.missed(node)
           this.#refreshSoon()
         },
-        lost: (node) => live.lost(node),
+        lost: (node, everything) => live.lost(node, everything),
         met: (node) => this.nodes.met(node),
         hearing: (isHearing) => {
           this.nodes.changed(isHearing)

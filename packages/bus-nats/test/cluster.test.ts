@@ -1,4 +1,5 @@
 import { randomBase32, systemClock, type Bus } from '@everwire/core'
+import { connect } from '@nats-io/transport-node'
 import t, { type Test } from 'tap'
 import {
   broadcastUntilHeard,
@@ -191,4 +192,34 @@ t.test('X15: while the server of a node restarts, nobody takes the node for dead
     t.ok(heard.length > 0, channel)
   }
   await nats.ready()
+})
+
+t.test('what a node published first is lost with its server only, and told then', async (t) => {
+  const nats = await startCluster(t)
+  const prefix = `c-${randomBase32(6)}`
+  const [one, two] = nats.servers
+  /** A node that dies without a good-bye when its connection is closed. */
+  const openMortal = async () => {
+    const connection = await connect({ servers: one!.url, reconnect: false })
+    return { connection, bus: await openBus(t, { connection, prefix }) }
+  }
+  const [first, second] = [await openMortal(), await openMortal()]
+  const here = await openBus(t, { servers: two!.url, prefix })
+  const [heard, quiet] = [await listen(here, 'live:1'), await listen(here, 'live:2')]
+  const told = ({ gaps, heard }: typeof quiet) =>
+    until(
+      () => gaps() > 0,
+      () => JSON.stringify(heard),
+    )
+  await broadcastUntilHeard(first.bus, 'live:1', (turn) => `${turn}`, [heard])
+  await first.connection.close()
+  await told(heard)
+  t.strictSame(quiet.heard, [], 'another node tells that the server outlived it')
+
+  nats.routes!.cut('n1', 'n2')
+  nats.routes!.cut('n1', 'n3')
+  await second.bus.broadcast('live:2', { event: 'accepted by n1' })
+  await one!.kill()
+  await told(quiet)
+  t.strictSame(quiet.events(), [])
 })

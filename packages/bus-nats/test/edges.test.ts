@@ -19,6 +19,7 @@ import {
   type NatsOptions,
 } from '../src/index.js'
 import { Connection } from '../src/connection.js'
+import { LiveRun } from '../src/live-run.js'
 import { Mesh } from '../src/mesh.js'
 import { decodeMessage, encodeMessage } from '../src/message.js'
 import { readNatsOptions } from '../src/options.js'
@@ -100,6 +101,29 @@ t.test(
     }
   },
 )
+
+t.test('a publisher forgets channels, and tells how far', async (t) => {
+  const run = new LiveRun('p', 2)
+  const publish = (channel: string) => run.sent(channel, run.next(channel))
+  for (const channel of ['a', 'b', 'a']) publish(channel)
+  t.strictSame(
+    ['a', 'b', 'c'].map((channel) => run.tail(channel)),
+    [3, 2, 0],
+    'nothing is forgotten',
+  )
+  publish('c')
+  t.strictSame(
+    ['a', 'b', 'c'].map((channel) => run.tail(channel)),
+    [3, 2, 4],
+    'b may go no further than that',
+  )
+  t.equal(run.tail('d'), 2)
+  publish('d')
+  t.strictSame(
+    ['a', 'b'].map((channel) => run.tail(channel)),
+    [3, 3],
+  )
+})
 
 t.test('a stream is up once it answers, and not before', async (t) => {
   const connection = await Connection.open(
