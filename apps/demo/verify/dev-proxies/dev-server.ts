@@ -3,8 +3,8 @@ export interface DevServer {
   url: string
   /** Of the module; the page shows it. */
   readonly version: number
-  /** Writes the next version of the module, as an editor does on save. */
-  edit(): void
+  /** Writes the next version of the module, as an editor does on save, once the server would notice. */
+  edit(): Promise<void>
   close(): Promise<void>
 }
 

@@ -81,7 +81,7 @@ export async function startNext({ backendPort, port, folder }: DevServerOptions)
     get version() {
       return version
     },
-    edit() {
+    async edit() {
       version++
       write()
     },

@@ -50,7 +50,7 @@ export async function visit(
   await deliver()
   const seen: Visit['edits'] = []
   for (let edit = 0; edit < edits; edit++) {
-    server.edit()
+    await server.edit()
     await shows(`version ${server.version}, ${transport}`)
     const shown = performance.now()
     await until('one session', one, settleMs).catch(() => {})
