@@ -66,7 +66,8 @@ interface Stored {
 /** Messages that are asked for one by one, before a consumer is worth its three round trips. */
 const walkLength = 12
 const followersAtOnce = 32
-const upMs = 5_000
+// In a cluster a stream is there before its leader, whom nats-server 2.9 may take 9 s to choose.
+const upMs = 15_000
 const confirmMs = 3_000
 const confirmEveryMs = 250
 const consumerIdleMs = 15_000

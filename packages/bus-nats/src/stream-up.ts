@@ -3,7 +3,7 @@ import { headers, NoRespondersError, RequestError, TimeoutError } from '@nats-io
 import type { Connection } from './connection.js'
 
 const attemptMs = 1_000
-const pauseMs = 20
+const pauseMs = 50
 
 /** A request that a stream refuses: no stream has this name, so that nothing is stored. */
 export function elsewhere() {
